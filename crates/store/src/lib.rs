@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The store: packs, snapshots and entries, on any medium, and the engines that save and restore trees through it.
+//!
+//! Owns: the formats (`docs/design/store-format.md`), the [`Store`] trait with its media and wrappers, saving,
+//! restoring, verifying and evicting. Knows nothing of Git, package managers, tasks or images.
+//!
+//! Invariants:
+//! - content is named by its digest and checked against it whenever it comes from anywhere remote;
+//! - publication order is packs, snapshot, entry: a reader never meets a dangling name;
+//! - entries are create-only.
+
+mod content;
+mod entry;
+mod error;
+mod store;
+
+pub use content::{ContentId, ContentKind};
+pub use entry::{Entry, EntryInfo, EntryName, Namespace, ParseEntryNameError};
+pub use error::StoreError;
+pub use store::{ByteStream, ContentReader, CreatedEntry, PruneStore, Store, StoreExt, Written};
