@@ -1,1 +1,5 @@
 //! Placeholder.
+
+mod pack;
+mod sparse;
+mod worktree;
