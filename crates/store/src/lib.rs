@@ -8,12 +8,22 @@
 //! - publication order is packs, snapshot, entry: a reader never meets a dangling name;
 //! - entries are create-only.
 
+mod bridge;
+mod chunk_index;
 mod content;
 mod entry;
 mod error;
+mod progress;
+mod restore;
+mod save;
 mod store;
 
+pub use bridge::Runtime;
+pub use chunk_index::ChunkIndex;
 pub use content::{ContentId, ContentKind};
 pub use entry::{Entry, EntryInfo, EntryName, Namespace, ParseEntryNameError};
 pub use error::StoreError;
+pub use progress::{NoProgress, Progress, SpecialKind, Step, Unit, Warning};
+pub use restore::{LinkMode, Lookup, RestoreError, RestoreOptions, RestoreOutcome, Restored, restore};
+pub use save::{SaveError, SaveOptions, SaveOutcome, Saved, Xattrs, save};
 pub use store::{ByteStream, ContentReader, CreatedEntry, PruneStore, Store, StoreExt, Written};
