@@ -6,6 +6,8 @@ use headstart_digest::SnapshotId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::StoreError;
+
 /// The longest key, in bytes (actions/cache allows as much).
 const MAX_KEY_BYTES: usize = 512;
 /// The longest namespace, in bytes.
@@ -66,9 +68,68 @@ pub struct EntryInfo {
     pub modified_at: Timestamp,
 }
 
+/// Why some bytes are not an [`Entry`].
+#[derive(Debug, thiserror::Error)]
+pub enum ParseEntryError {
+    /// Not JSON, or not of the shape of an entry.
+    #[error("it is not an entry: {0}")]
+    Shape(#[from] serde_json::Error),
+    /// Another version wrote it.
+    #[error("it has the schema {0:?}; {SCHEMA:?} is the one understood", SCHEMA = Entry::SCHEMA)]
+    Schema(String),
+}
+
 impl Entry {
     /// The schema this version writes and reads.
     pub const SCHEMA: &str = "headstart.entry/1";
+
+    /// The most bytes an entry may have as JSON.
+    pub const MAX_BYTES: usize = 64 << 10;
+
+    /// Encodes it as JSON, as it is stored and sent.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an entry has only text keys")
+    }
+
+    /// The JSON of an entry that is to be stored as `name`, unless it is too large.
+    pub(crate) fn checked_json(&self, name: &EntryName) -> Result<Vec<u8>, StoreError> {
+        let json = self.to_json();
+        if json.len() > Self::MAX_BYTES {
+            return Err(StoreError::TooLarge {
+                what: format!("entry {name}"),
+                bytes: json.len() as u64,
+                limit: Self::MAX_BYTES as u64,
+            });
+        }
+        Ok(json)
+    }
+
+    /// Parses what [`Entry::to_json`] wrote.
+    pub fn parse_json(bytes: &[u8]) -> Result<Self, ParseEntryError> {
+        #[derive(Deserialize)]
+        struct Head {
+            schema: String,
+        }
+        // The schema first: the shape of another version is not ours to judge.
+        let head: Head = serde_json::from_slice(bytes)?;
+        if head.schema != Self::SCHEMA {
+            return Err(ParseEntryError::Schema(head.schema));
+        }
+        Ok(serde_json::from_slice(bytes)?)
+    }
+}
+
+impl EntryInfo {
+    /// Orders a listing: newest first, then by name; at most `limit`.
+    pub(crate) fn newest_first(mut found: Vec<EntryInfo>, limit: usize) -> Vec<EntryInfo> {
+        found.sort_by(|a, b| {
+            b.modified_at
+                .cmp(&a.modified_at)
+                .then_with(|| a.name.cmp(&b.name))
+        });
+        found.truncate(limit);
+        found
+    }
 }
 
 impl Namespace {
@@ -123,6 +184,19 @@ impl fmt::Display for Namespace {
 impl fmt::Display for EntryName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.key)
+    }
+}
+
+/// An entry that stands for the snapshot with the given bytes.
+#[cfg(test)]
+pub(crate) fn test_entry(snapshot: &[u8]) -> Entry {
+    Entry {
+        schema: Entry::SCHEMA.to_owned(),
+        snapshot: SnapshotId::of(snapshot),
+        created_at: Timestamp::UNIX_EPOCH,
+        content_bytes: 1,
+        files: 1,
+        facts: BTreeMap::new(),
     }
 }
 

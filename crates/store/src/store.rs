@@ -85,6 +85,12 @@ pub trait PruneStore: Store {
         kind: ContentKind,
     ) -> Result<Vec<(ContentId, u64, jiff::Timestamp)>, StoreError>;
 
+    /// Takes content away unless it was used at or after `unused_since`: false when it was, or is not there.
+    ///
+    /// On media that note uses ([`Store::find_missing`]) a use that comes at the same moment wins: content that a save
+    /// was told is there stays.
+    async fn evict(&self, id: ContentId, unused_since: jiff::Timestamp) -> Result<bool, StoreError>;
+
     /// Takes content away. Missing content is no error.
     async fn delete(&self, id: ContentId) -> Result<(), StoreError>;
 

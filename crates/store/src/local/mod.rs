@@ -1,0 +1,406 @@
+//! A store in a folder: the user's cache, and the disk below a server.
+//!
+//! Writers publish by rename or link from `tmp`, so readers need no lock and processes may share the folder freely. The
+//! last use of content is its modification time, touched on every read and by [`Store::find_missing`].
+
+mod format;
+mod listing;
+mod read;
+mod tmp;
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use headstart_fs::{AtPath as _, PathError};
+use jiff::Timestamp;
+
+use crate::{
+    ByteStream, ContentId, ContentKind, ContentReader, CreatedEntry, Entry, EntryInfo, EntryName, Namespace,
+    ParseEntryError, PruneStore, Store, StoreError, Written, incoming::Incoming, key_path,
+};
+
+/// Bytes gathered from a stream before a blocking write, and read at a time.
+const BLOCK_BYTES: usize = 4 << 20;
+
+/// A store in a folder. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LocalStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// The folder of this format's version.
+    folder: PathBuf,
+    /// The folder the user named.
+    root: PathBuf,
+    tmp: tmp::Tmp,
+}
+
+impl LocalStore {
+    /// Opens the store in `root`, or makes one there if nothing is.
+    ///
+    /// A folder with other things in it is [`StoreError::Refused`], a store of another format version
+    /// [`StoreError::Unsupported`]. An existing store on a read-only disk opens, and refuses writes.
+    pub fn open_or_create(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let root = root.into();
+        format::ensure(&root)?;
+        Ok(Self::at(root))
+    }
+
+    /// Opens the store in `root`; [`StoreError::Missing`] when there is none.
+    pub fn open_existing(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let root = root.into();
+        if !format::check(&root)? {
+            return Err(StoreError::Missing {
+                what: "a store".to_owned(),
+                store: root.display().to_string(),
+            });
+        }
+        Ok(Self::at(root))
+    }
+
+    fn at(root: PathBuf) -> Self {
+        let folder = root.join(format::FOLDER);
+        let tmp = tmp::Tmp::new(folder.join("tmp"));
+        LocalStore {
+            inner: Arc::new(Inner { folder, root, tmp }),
+        }
+    }
+
+    /// The folder of this format's version: what belongs beside the content (indexes, the pool) goes below it.
+    pub fn folder(&self) -> &Path {
+        &self.inner.folder
+    }
+
+    /// The folder the store was opened at.
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// Hashes stored content and moves it aside when its bytes do not match its name, so that the next save stores it
+    /// anew. Returns where it went, or `None` when it is fine.
+    pub fn quarantine_if_corrupt(&self, id: ContentId) -> Result<Option<PathBuf>, StoreError> {
+        let mut hasher = headstart_digest::Hasher::new();
+        let path = self.inner.content_path(id);
+        let mut file = fs::File::open(&path).map_err(|error| self.inner.open_error(id, &path, error))?;
+        io::copy(&mut file, &mut hasher).at("read", &path)?;
+        if hasher.finish() == *id.digest() {
+            return Ok(None);
+        }
+        self.inner.quarantine(id).map(Some)
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || work(&inner)).await
+    }
+}
+
+/// Runs file work off the async threads. A panic in it goes on in the caller.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+impl Inner {
+    fn location(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn content_path(&self, id: ContentId) -> PathBuf {
+        self.folder.join(key_path::content_path(id))
+    }
+
+    fn entry_path(&self, name: &EntryName) -> PathBuf {
+        self.folder.join(key_path::entry_path(name))
+    }
+
+    fn missing(&self, what: impl ToString) -> StoreError {
+        StoreError::Missing {
+            what: what.to_string(),
+            store: self.location(),
+        }
+    }
+
+    fn open_error(&self, what: impl ToString, path: &Path, source: io::Error) -> StoreError {
+        if source.kind() == ErrorKind::NotFound {
+            return self.missing(what);
+        }
+        PathError {
+            action: "open",
+            path: path.to_owned(),
+            source,
+        }
+        .into()
+    }
+
+    /// Says plainly that a store is read-only; other errors stay what they are.
+    fn write_error(&self, error: PathError) -> StoreError {
+        match error.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::Refused {
+                store: self.location(),
+                reason: format!("it cannot be written to ({error}: {})", error.source),
+            },
+            _ => error.into(),
+        }
+    }
+
+    /// Begins a write; `Ok(None)` when the content is there with the announced size.
+    fn begin(&self, id: ContentId, bytes: u64) -> Result<Option<tmp::TmpFile>, StoreError> {
+        let path = self.content_path(id);
+        // A file of another size was cut off by a power failure: it is written anew.
+        if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == bytes) && touch(&path).is_ok() {
+            return Ok(None);
+        }
+        let file = self.tmp.create().map_err(|error| self.write_error(error))?;
+        Ok(Some(file))
+    }
+
+    fn publish(&self, id: ContentId, file: tmp::TmpFile) -> Result<Written, StoreError> {
+        if id.kind() == ContentKind::Snapshot {
+            file.sync()?;
+        }
+        file.rename_to(&self.content_path(id))
+            .map_err(|error| self.write_error(error))?;
+        Ok(Written::New)
+    }
+
+    /// Moves corrupt content aside.
+    fn quarantine(&self, id: ContentId) -> Result<PathBuf, StoreError> {
+        let folder = self.folder.join("quarantine");
+        let aside = folder.join(format!("{}-{}", id.kind().plural(), id.digest()));
+        let path = self.content_path(id);
+        fs::create_dir_all(&folder)
+            .at("create", &folder)
+            .and_then(|()| fs::rename(&path, &aside).at("move aside", &path))
+            .map_err(|error| self.write_error(error))?;
+        Ok(aside)
+    }
+
+    fn read_entry(&self, name: &EntryName) -> Result<Entry, StoreError> {
+        let path = self.entry_path(name);
+        let bytes = fs::read(&path).map_err(|error| self.open_error(name, &path, error))?;
+        Entry::parse_json(&bytes).map_err(|error| match error {
+            ParseEntryError::Shape(_) => StoreError::Corrupt {
+                what: format!("entry {name}"),
+                store: self.location(),
+                reason: error.to_string(),
+            },
+            ParseEntryError::Schema(_) => StoreError::Unsupported(format!("entry {name}: {error}")),
+        })
+    }
+
+    fn create_entry(&self, name: &EntryName, entry: &Entry) -> Result<CreatedEntry, StoreError> {
+        let path = self.entry_path(name);
+        let json = entry.checked_json(name)?;
+        // Twice: what is in the way may vanish or be moved aside in between.
+        for _ in 0..2 {
+            match self.read_entry(name) {
+                Ok(existing) => return Ok(CreatedEntry::Existed(existing)),
+                // A torn entry stands for nothing.
+                Err(StoreError::Corrupt { .. }) => {
+                    fs::remove_file(&path).at("remove", &path)?;
+                }
+                Err(StoreError::Missing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let mut file = self.tmp.create().map_err(|error| self.write_error(error))?;
+            file.write_all(&json)?;
+            file.sync()?;
+            if file.link_to(&path).map_err(|error| self.write_error(error))? {
+                return Ok(CreatedEntry::Created);
+            }
+        }
+        self.read_entry(name).map(CreatedEntry::Existed)
+    }
+}
+
+/// Marks a file as used now, by the file system's clock.
+fn touch(path: &Path) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+    let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+    let times = Timestamps {
+        last_access: time(UTIME_OMIT),
+        last_modification: time(UTIME_NOW),
+    };
+    match rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()) {
+        Ok(()) => Ok(()),
+        // A shared or read-only store: it is there, and nobody here may evict from it.
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM | rustix::io::Errno::ROFS) => {
+            fs::metadata(path).map(drop)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[async_trait]
+impl Store for LocalStore {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    async fn open(&self, id: ContentId, range: Option<Range<u64>>) -> Result<ContentReader, StoreError> {
+        read::open(Arc::clone(&self.inner), id, range).await
+    }
+
+    async fn write(&self, id: ContentId, bytes: u64, mut stream: ByteStream) -> Result<Written, StoreError> {
+        let mut incoming = Incoming::new(id, bytes)?;
+        let location = self.location();
+        let Some(mut file) = self.blocking(move |inner| inner.begin(id, bytes)).await? else {
+            return Ok(Written::Existed);
+        };
+        let mut last = false;
+        while !last {
+            let mut block: Vec<Bytes> = Vec::new();
+            let mut block_bytes = 0;
+            while block_bytes < BLOCK_BYTES && !last {
+                match stream.try_next().await? {
+                    Some(chunk) => {
+                        block_bytes += chunk.len();
+                        block.push(chunk);
+                    }
+                    None => last = true,
+                }
+            }
+            let location = location.clone();
+            (incoming, file) = blocking(move || {
+                for chunk in &block {
+                    incoming.update(chunk, &location)?;
+                    file.write_all(chunk)?;
+                }
+                Ok::<_, StoreError>((incoming, file))
+            })
+            .await?;
+        }
+        incoming.finish(&location)?;
+        self.blocking(move |inner| inner.publish(id, file)).await
+    }
+
+    async fn find_missing(&self, ids: &[ContentId]) -> Result<Vec<ContentId>, StoreError> {
+        let ids = ids.to_vec();
+        self.blocking(move |inner| {
+            let mut missing = Vec::new();
+            for id in ids {
+                let path = inner.content_path(id);
+                match touch(&path) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == ErrorKind::NotFound => missing.push(id),
+                    Err(error) => return Err(error).at("touch", &path).map_err(StoreError::from),
+                }
+            }
+            Ok(missing)
+        })
+        .await
+    }
+
+    async fn read_entry(&self, name: &EntryName) -> Result<Entry, StoreError> {
+        let name = name.clone();
+        self.blocking(move |inner| inner.read_entry(&name)).await
+    }
+
+    async fn create_entry(&self, name: &EntryName, entry: &Entry) -> Result<CreatedEntry, StoreError> {
+        let (name, entry) = (name.clone(), entry.clone());
+        self.blocking(move |inner| inner.create_entry(&name, &entry))
+            .await
+    }
+
+    async fn find_entries(
+        &self,
+        namespace: &Namespace,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<EntryInfo>, StoreError> {
+        let (namespace, prefix) = (namespace.clone(), prefix.to_owned());
+        self.blocking(move |inner| {
+            let found = listing::entries(&inner.folder, &namespace, &prefix)?;
+            Ok(EntryInfo::newest_first(found, limit))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl PruneStore for LocalStore {
+    async fn list_namespaces(&self) -> Result<Vec<Namespace>, StoreError> {
+        self.blocking(|inner| Ok(listing::namespaces(&inner.folder)?))
+            .await
+    }
+
+    async fn list_content(&self, kind: ContentKind) -> Result<Vec<(ContentId, u64, Timestamp)>, StoreError> {
+        self.blocking(move |inner| Ok(listing::content(&inner.folder, kind)?))
+            .await
+    }
+
+    async fn evict(&self, id: ContentId, unused_since: Timestamp) -> Result<bool, StoreError> {
+        self.blocking(move |inner| inner.evict(id, unused_since)).await
+    }
+
+    async fn delete(&self, id: ContentId) -> Result<(), StoreError> {
+        self.blocking(move |inner| inner.remove(&inner.content_path(id)))
+            .await
+    }
+
+    async fn delete_entry(&self, name: &EntryName) -> Result<(), StoreError> {
+        let name = name.clone();
+        self.blocking(move |inner| inner.remove(&inner.entry_path(&name)))
+            .await
+    }
+}
+
+impl Inner {
+    fn remove(&self, path: &Path) -> Result<(), StoreError> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.write_error(PathError {
+                action: "remove",
+                path: path.to_owned(),
+                source: error,
+            })),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes content out of sight first and looks at its last use then: a use before is seen and the content put back, a
+    /// use after finds it missing. Neither is lost.
+    fn evict(&self, id: ContentId, unused_since: Timestamp) -> Result<bool, StoreError> {
+        let path = self.content_path(id);
+        let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
+        let is_unused =
+            |modified: std::time::SystemTime| modified < std::time::SystemTime::from(unused_since);
+        match modified(&path) {
+            Ok(time) if is_unused(time) => {}
+            Ok(_) => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error).at("look at", &path).map_err(StoreError::from),
+        }
+        let aside = self
+            .tmp
+            .move_in(&path, &format!("evict-{}-{}", id.kind().plural(), id.digest()))
+            .map_err(|error| self.write_error(error))?;
+        let Some(aside) = aside else {
+            return Ok(false);
+        };
+        if is_unused(modified(&aside).at("look at", &aside)?) {
+            fs::remove_file(&aside).at("remove", &aside)?;
+            return Ok(true);
+        }
+        fs::rename(&aside, &path).at("put back", &path)?;
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests;
