@@ -4,10 +4,27 @@
 //! needs it, waits for conditions instead of sleeping, listens on port 0 of the loopback, and takes its folders and
 //! processes away when dropped, also while a test panics.
 
+mod cache_server;
 mod child;
+mod env;
+pub mod fixtures;
 mod git;
 mod http;
+mod manifest;
+mod repository;
+mod run;
+mod s3;
+mod skip;
+mod sshd;
 
+pub use cache_server::CacheServer;
 pub use child::ChildGuard;
+pub use env::{Headstart, TestEnv};
 pub use git::git_command;
 pub use http::{Fault, GitHttpServer, GitHttpServerBuilder, On, Request};
+pub use manifest::{Manifest, Node};
+pub use repository::Repository;
+pub use run::{Run, Running};
+pub use s3::S3;
+pub use skip::skipped;
+pub use sshd::Sshd;
