@@ -6,7 +6,7 @@ use headstart_digest::SnapshotId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::StoreError;
+use crate::{StoreError, key_path};
 
 /// The longest key, in bytes (actions/cache allows as much).
 const MAX_KEY_BYTES: usize = 512;
@@ -17,7 +17,8 @@ const MAX_NAMESPACE_BYTES: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Namespace(String);
 
-/// A namespace and a key in it. Keys are text without control characters, 1 to 512 bytes.
+/// A namespace and a key in it. Keys are text without control characters, 1 to 512 bytes; what is not `a-z`, `0-9`, `-`,
+/// `_` or `.` counts three times towards another limit of 800, since buckets take no longer names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryName {
     namespace: Namespace,
@@ -36,6 +37,9 @@ pub enum ParseEntryNameError {
     /// A key has at most 512 bytes.
     #[error("the key has {0} bytes; 512 are the most")]
     LongKey(usize),
+    /// Escaped for a path, a key has at most 800 bytes.
+    #[error("the key has {0} bytes where all but a-z, 0-9, -, _ and . count three times; 800 are the most")]
+    LongEscapedKey(usize),
     /// Control characters would garble logs and listings.
     #[error("the key {0:?} has a control character")]
     ControlCharacter(String),
@@ -147,7 +151,12 @@ impl EntryName {
             0 => Err(ParseEntryNameError::EmptyKey),
             bytes if bytes > MAX_KEY_BYTES => Err(ParseEntryNameError::LongKey(bytes)),
             _ if key.chars().any(char::is_control) => Err(ParseEntryNameError::ControlCharacter(key)),
-            _ => Ok(EntryName { namespace, key }),
+            _ => match key_path::escaped_bytes(&key) {
+                bytes if bytes > key_path::MAX_ESCAPED_BYTES => {
+                    Err(ParseEntryNameError::LongEscapedKey(bytes))
+                }
+                _ => Ok(EntryName { namespace, key }),
+            },
         }
     }
 
@@ -216,7 +225,11 @@ mod tests {
             Err(ParseEntryNameError::EmptyKey)
         );
         assert!(EntryName::new(deps.clone(), "a\nb").is_err());
-        assert!(EntryName::new(deps, "k".repeat(513)).is_err());
+        assert!(EntryName::new(deps.clone(), "k".repeat(513)).is_err());
+        assert_eq!(
+            EntryName::new(deps, "K".repeat(267)),
+            Err(ParseEntryNameError::LongEscapedKey(801))
+        );
         for bad in ["", "Deps", "../x", "1a", "a/b"] {
             assert!(bad.parse::<Namespace>().is_err(), "{bad:?} was taken");
         }

@@ -11,6 +11,8 @@
 mod bridge;
 mod chunk_index;
 mod chunker;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod content;
 mod entry;
 mod error;

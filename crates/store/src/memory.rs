@@ -118,6 +118,7 @@ impl Store for MemoryStore {
     }
 
     async fn create_entry(&self, name: &EntryName, entry: &Entry) -> Result<CreatedEntry, StoreError> {
+        entry.checked_json(name)?;
         let mut state = self.state.lock();
         if let Some((existing, _)) = state.entries.get(name) {
             return Ok(CreatedEntry::Existed(existing.clone()));

@@ -109,5 +109,5 @@ fn collect(
     Ok(())
 }
 
-/// 512 bytes of key, each escaped, with room for the separators.
-const MAX_RELATIVE_BYTES: usize = 3 * 512 + 16;
+/// The longest path of an entry below its namespace: the escaped key, the cuts, the end.
+const MAX_RELATIVE_BYTES: usize = key_path::MAX_ESCAPED_BYTES + 8;
