@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io::{self, Read},
+    io::{self, Read, Write as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
@@ -20,7 +20,8 @@ const STDERR_TAIL_BYTES: usize = 4096;
 /// How often a running child is looked at when a deadline or an interrupt may end it.
 const POLL: Duration = Duration::from_millis(5);
 
-/// A program to run. Stdin is closed; stdout and stderr are captured unless [`Command::inherit_output`] is asked for.
+/// A program to run. Stdin is closed unless [`Command::stdin`] gives it bytes; stdout and stderr are captured unless
+/// [`Command::inherit_output`] is asked for.
 #[derive(Debug, Clone)]
 pub struct Command {
     program: OsString,
@@ -30,6 +31,8 @@ pub struct Command {
     folder: Option<PathBuf>,
     deadline: Option<Duration>,
     inherit_output: bool,
+    stdin: Option<Vec<u8>>,
+    foreground: bool,
 }
 
 /// What a program that succeeded wrote.
@@ -52,6 +55,8 @@ impl Command {
             folder: None,
             deadline: None,
             inherit_output: false,
+            stdin: None,
+            foreground: false,
         }
     }
 
@@ -103,6 +108,19 @@ impl Command {
         self
     }
 
+    /// Gives the program these bytes to read.
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Keeps the program in our process group: it may ask questions on the terminal and gets the user's Ctrl-C itself.
+    /// A deadline or interrupt then ends the program, not what it started.
+    pub fn foreground(mut self) -> Self {
+        self.foreground = true;
+        self
+    }
+
     /// The command line for messages. Not quoted for a shell.
     pub fn display(&self) -> String {
         std::iter::once(self.program.as_os_str())
@@ -130,14 +148,35 @@ impl Command {
         })
     }
 
+    /// Starts the program for a caller that talks to it over all three pipes, and that waits for it or kills it. The
+    /// deadline does not apply.
+    pub fn spawn_piped(&self) -> Result<Child, ProcessError> {
+        let mut command = self.prepare();
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        self.spawn(&mut command)
+    }
+
     /// Runs to the end and leaves the judgement of the exit status to the caller.
     pub fn run_to_status(&self, interrupt: &AtomicBool) -> Result<(ExitStatus, Output), ProcessError> {
         let mut child = self.start()?;
+        if let Some((mut pipe, bytes)) = child.stdin.take().zip(self.stdin.clone()) {
+            // On a thread, so that a program that answers before it has read everything cannot block us both. One that
+            // does not read its input at all closes the pipe; its exit status tells the story.
+            thread::spawn(move || pipe.write_all(&bytes));
+        }
         let stdout = child.stdout.take().map(drain);
         let stderr = child.stderr.take().map(drain);
         let ended = self.wait(&mut child, interrupt);
         if ended.is_err() {
-            kill_group(&child);
+            if self.foreground {
+                // It may have ended in this instant; then there is nothing to kill.
+                let _ = child.kill();
+            } else {
+                kill_group(&child);
+            }
             // Reap it; it was killed, so this cannot hang, and its status says nothing new.
             let _ = child.wait();
         }
@@ -163,13 +202,22 @@ impl Command {
     }
 
     fn start(&self) -> Result<Child, ProcessError> {
-        let mut command = std::process::Command::new(&self.program);
-        command.args(&self.args).stdin(Stdio::null());
+        let mut command = self.prepare();
+        command.stdin(match self.stdin {
+            Some(_) => Stdio::piped(),
+            None => Stdio::null(),
+        });
         if self.inherit_output {
             command.stdout(io::stderr()).stderr(Stdio::inherit());
         } else {
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
         }
+        self.spawn(&mut command)
+    }
+
+    fn prepare(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.args);
         if self.clear_env {
             command.env_clear();
         }
@@ -182,8 +230,14 @@ impl Command {
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
-        // A group of its own, so that a deadline also ends what the program started.
-        command.process_group(0);
+        if !self.foreground {
+            // A group of its own, so that a deadline also ends what the program started.
+            command.process_group(0);
+        }
+        command
+    }
+
+    fn spawn(&self, command: &mut std::process::Command) -> Result<Child, ProcessError> {
         command.spawn().map_err(|source| match source.kind() {
             io::ErrorKind::NotFound if self.folder.as_deref().is_none_or(Path::is_dir) => {
                 ProcessError::NotFound {
@@ -287,6 +341,14 @@ mod tests {
         let interrupt = AtomicBool::new(true);
         let ended = Command::new("sleep").arg("60").run_interruptible(&interrupt);
         assert!(matches!(ended, Err(ProcessError::Interrupted { .. })));
+    }
+
+    #[test]
+    fn stdin_is_passed_on() {
+        let input = vec![b'x'; 1_000_000];
+        for command in [Command::new("cat"), Command::new("cat").foreground()] {
+            assert_eq!(command.stdin(input.clone()).run().unwrap().stdout, input);
+        }
     }
 
     #[test]
