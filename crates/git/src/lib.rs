@@ -1,5 +1,34 @@
-//! Placeholder.
+//! Git: what headstart knows of repositories and how it gets them.
+//!
+//! Owns the protocol with remotes, filter specs, packs as they arrive, the working tree and index they become, sparse cones,
+//! and the clone that puts these together. The result of a clone is an ordinary repository that git accepts and continues.
+//! Knows nothing of stores, and prints nothing.
+//!
+//! Invariants:
+//! - a repository appears at its destination whole, as the last step, or not at all;
+//! - what a remote sends is untrusted: bounded in memory, verified, never outside of the repository's folder;
+//! - the environment (git program, variables, terminal) is what [`GitEnvironment`] says, not this process's own.
 
+mod clone;
+mod config;
+mod credential;
+mod environment;
+mod error;
+mod filter_spec;
 mod pack;
+mod progress;
+mod refs;
+mod remote;
+mod remote_url;
 mod sparse;
+mod transport;
 mod worktree;
+
+pub use clone::{CloneOptions, CloneOutcome, clone};
+pub use environment::GitEnvironment;
+pub use error::CloneError;
+pub use filter_spec::{FilterSpec, ObjectType, ParseFilterSpecError};
+pub use progress::{Progress, Silent, Step, Warning};
+pub use refs::Head;
+pub use remote::RemoteError;
+pub use remote_url::{ParseRemoteUrlError, default_directory};

@@ -1,0 +1,331 @@
+//! Cloning: one command from a URL to a repository that is ready to work in.
+//!
+//! Owns the order of things. The tip is fetched first and its files are written while it arrives; the history comes beside
+//! it as the filter asks. All of it happens beside the destination and is renamed there as the last step.
+
+use std::{
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use bstr::{BStr, BString, ByteSlice as _};
+use gix::objs::Exists as _;
+use headstart_fs::RelPath;
+
+use crate::{
+    config::GitConfig,
+    environment::GitEnvironment,
+    error::CloneError,
+    filter_spec::FilterSpec,
+    progress::{Progress, Step, Warning},
+    refs::{Head, RefPlan, RemoteRefs, Selection},
+    remote::{Conversation, Remote},
+    remote_url::{RemoteUrl, configured_url},
+    sparse::Cone,
+};
+
+mod repository;
+mod staging;
+mod transfer;
+
+use repository::{NewRepository, Settings};
+use staging::Staging;
+use transfer::{Order, Transfer};
+
+/// How often the user's wish to stop is passed on.
+const INTERRUPT_POLL: Duration = Duration::from_millis(25);
+
+/// What to clone, and how much of it.
+#[derive(Debug, Clone)]
+pub struct CloneOptions {
+    /// The remote, in any of git's spellings.
+    pub url: BString,
+    /// Where to; it must not exist, or be an empty folder. Missing parents are made.
+    pub directory: PathBuf,
+    /// What is left at the remote until it is needed.
+    pub filter: FilterSpec,
+    /// Commits of history, from the tips; all when absent.
+    pub depth: Option<NonZeroU32>,
+    /// The branch or tag to check out; what the remote's `HEAD` names when absent.
+    pub branch: Option<BString>,
+    /// Only the history of that one branch.
+    pub single_branch: bool,
+    /// Whether tags are fetched.
+    pub tags: bool,
+    /// Directories kept in the working tree, with the files directly in the folders above them; all when empty.
+    pub sparse: Vec<RelPath>,
+    /// Whether files are written at all.
+    pub checkout: bool,
+}
+
+/// What a clone has done.
+#[derive(Debug, Clone)]
+pub struct CloneOutcome {
+    /// The repository.
+    pub directory: PathBuf,
+    /// What is checked out.
+    pub head: Head,
+    /// Refs the remote listed.
+    pub refs: usize,
+    /// Objects received, those that came twice counted twice.
+    pub objects: u64,
+    /// Bytes of the packs that brought the tip.
+    pub tip_bytes: u64,
+    /// Bytes of the pack that brought the history, or everything.
+    pub history_bytes: u64,
+    /// Files and symlinks written.
+    pub files_written: u64,
+    /// Bytes in them.
+    pub bytes_written: u64,
+    /// When the working tree was complete, since the start; absent without one.
+    pub worktree_ready: Option<Duration>,
+    /// When everything was.
+    pub total: Duration,
+    /// The filter really used: `none` where the remote has no filters.
+    pub filter: FilterSpec,
+}
+
+/// Clones a repository.
+///
+/// `on_worktree_ready` is told the folder of the working tree as soon as its files and index are complete, while history
+/// may still be coming; it is renamed to its final name later, so only relative paths in it last. Setting `interrupt` ends
+/// the clone soon. Whatever goes wrong, nothing is left behind.
+pub fn clone(
+    options: &CloneOptions,
+    environment: &GitEnvironment,
+    progress: &dyn Progress,
+    on_worktree_ready: &(dyn Fn(&Path) + Sync),
+    interrupt: &AtomicBool,
+) -> Result<CloneOutcome, CloneError> {
+    let started = Instant::now();
+    let staging = Staging::create(&environment.folder.join(&options.directory))?;
+    // The parts of a clone stop each other when one fails, which is not the user's doing.
+    let stop = AtomicBool::new(false);
+    let outcome = forwarding(interrupt, &stop, || {
+        let cloning = Cloning {
+            options,
+            environment,
+            progress,
+            on_worktree_ready,
+            stop: &stop,
+            started,
+        };
+        cloning.run(staging.path())
+    });
+    let outcome = match outcome {
+        // The first failure stops the rest, and the user's wish outranks what it led to.
+        Err(_) if interrupt.load(Ordering::Relaxed) => Err(CloneError::Interrupted),
+        outcome => outcome,
+    }?;
+    let directory = staging.publish()?;
+    Ok(CloneOutcome {
+        directory,
+        total: started.elapsed(),
+        ..outcome
+    })
+}
+
+/// Runs `work` while every wish of `interrupt` reaches `stop`.
+fn forwarding<T>(interrupt: &AtomicBool, stop: &AtomicBool, work: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let forwarder = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                if interrupt.load(Ordering::Relaxed) {
+                    stop.store(true, Ordering::Relaxed);
+                }
+                thread::park_timeout(INTERRUPT_POLL);
+            }
+        });
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        over.store(true, Ordering::Relaxed);
+        forwarder.thread().unpark();
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+struct Cloning<'a> {
+    options: &'a CloneOptions,
+    environment: &'a GitEnvironment,
+    progress: &'a dyn Progress,
+    on_worktree_ready: &'a (dyn Fn(&Path) + Sync),
+    stop: &'a AtomicBool,
+    started: Instant,
+}
+
+impl Cloning<'_> {
+    fn run(&self, root: &Path) -> Result<CloneOutcome, CloneError> {
+        let options = self.options;
+        let repository = NewRepository::init(root, self.environment)?;
+        let config = GitConfig::load(self.environment, repository.git_dir())?;
+        let remote_name = config
+            .string("clone.defaultremotename")
+            .filter(|name| !name.is_empty());
+        let remote_name = remote_name.unwrap_or(BStr::new("origin")).to_owned();
+        let (url, written_url) = self.url(&config)?;
+        let shown_url = url.to_string();
+
+        self.progress.start(Step::Connect, None);
+        let remote = Remote::new(url, &config, self.environment, self.stop)?;
+        let mut conversation = remote.connect()?;
+        let refs = RemoteRefs::new(conversation.list_refs(&["HEAD", "refs/heads/", "refs/tags/"])?);
+        self.progress.advance(Step::Connect, refs.len() as u64);
+        self.progress.finish(Step::Connect);
+
+        let default_branch = repository.default_branch()?;
+        let selection = Selection {
+            branch: options.branch.as_ref().map(|branch| branch.as_bstr()),
+            single_branch: options.single_branch,
+            tags: options.tags,
+            default_branch: default_branch.as_ref(),
+            remote: remote_name.as_ref(),
+        };
+        let plan = refs.plan(&selection).map_err(|_| CloneError::NoSuchBranch {
+            url: shown_url.clone(),
+            branch: options.branch.clone().unwrap_or_default(),
+        })?;
+        let (filter, depth) = self.agreed(&conversation, &refs, &plan);
+        let cone = (!options.sparse.is_empty()).then(|| Cone::new(options.sparse.iter().cloned()));
+        let rebase = config.string("branch.autosetuprebase");
+        repository.configure(&Settings {
+            remote: remote_name.as_ref(),
+            url: written_url.as_ref(),
+            tags: options.tags,
+            filter: &filter,
+            plan: &plan,
+            cone: cone.as_ref(),
+            rebase: rebase.is_some_and(|rebase| rebase == "always" || rebase == "remote"),
+        })?;
+        let mut outcome = CloneOutcome {
+            directory: root.to_owned(),
+            head: plan.head.clone(),
+            refs: refs.len(),
+            objects: 0,
+            tip_bytes: 0,
+            history_bytes: 0,
+            files_written: 0,
+            bytes_written: 0,
+            worktree_ready: None,
+            total: Duration::ZERO,
+            filter: filter.clone(),
+        };
+        let wants_nothing = plan.wants().is_empty();
+        if !wants_nothing {
+            let opened = repository.open(&config)?;
+            let order = Order::choose(
+                &conversation,
+                &plan,
+                &filter,
+                depth,
+                cone.is_some(),
+                options.checkout,
+            );
+            let transfer = Transfer {
+                remote: &remote,
+                shown_url: &shown_url,
+                plan: &plan,
+                repository: &repository,
+                opened: &opened,
+                filter: &filter,
+                depth,
+                cone,
+                checkout: options.checkout,
+                follow_tags: !plan.followed_tags.is_empty(),
+                progress: self.progress,
+                on_worktree_ready: self.on_worktree_ready,
+                started: self.started,
+                stop: self.stop,
+            };
+            let transferred = transfer.run(conversation, order)?;
+            repository.write_shallow(&transferred.shallow)?;
+            let mut followed = plan.followed_tags.clone();
+            let objects = opened.to_thread_local().objects;
+            followed.retain(|(_, target)| objects.exists(&target.id));
+            repository.write_refs(&plan, &followed, remote_name.as_ref(), written_url.as_ref())?;
+            let written = transferred.worktree.unwrap_or_default();
+            outcome = CloneOutcome {
+                objects: transferred.objects,
+                tip_bytes: transferred.tip_bytes,
+                history_bytes: transferred.history_bytes,
+                files_written: written.files,
+                bytes_written: written.bytes,
+                worktree_ready: transferred.worktree_ready,
+                ..outcome
+            };
+        }
+        Ok(outcome)
+    }
+
+    /// Where to connect to, and what goes into the configuration.
+    fn url(&self, config: &GitConfig) -> Result<(RemoteUrl, BString), CloneError> {
+        let given = self.options.url.as_bstr();
+        // A text that only `insteadOf` gives a meaning to is no URL by itself.
+        let written = match RemoteUrl::parse(given, &self.environment.folder) {
+            Ok(parsed) => configured_url(given, &parsed),
+            Err(_) => given.to_owned(),
+        };
+        let rewritten = config.instead_of(written.as_ref());
+        Ok((
+            RemoteUrl::parse(rewritten.as_ref(), &self.environment.folder)?,
+            written,
+        ))
+    }
+
+    /// The filter and depth that the remote can serve, having warned of what it cannot.
+    fn agreed(
+        &self,
+        conversation: &Conversation<'_>,
+        refs: &RemoteRefs,
+        plan: &RefPlan,
+    ) -> (FilterSpec, Option<NonZeroU32>) {
+        let (mut filter, mut depth) = (self.options.filter.clone(), self.options.depth);
+        // Without shallow fetches, there is no fetch of the tip's blobs that a filter leaves out.
+        let can_filter = conversation.can_filter() && conversation.can_be_shallow();
+        if !filter.is_none() && !can_filter {
+            self.progress.warn(&Warning::FilterUnsupported { filter });
+            filter = FilterSpec::None;
+        }
+        if depth.is_some() && !conversation.can_be_shallow() {
+            self.progress.warn(&Warning::DepthUnsupported);
+            depth = None;
+        }
+        if refs.is_empty() {
+            self.progress.warn(&Warning::EmptyRepository);
+        } else if plan.head_missing {
+            self.progress.warn(&Warning::RemoteHeadMissing);
+        }
+        (filter, depth)
+    }
+}
+
+/// A URL without its user and password, as git writes it into logs.
+fn anonymized(url: &BStr) -> BString {
+    let Some((start, host)) = url.split_once_str("@") else {
+        return url.to_owned();
+    };
+    match start.split_once_str("://") {
+        Some((scheme, user)) if !user.contains(&b'/') => [scheme, b"://", host].concat().into(),
+        None if host.contains(&b':') && !start.contains(&b'/') => host.into(),
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_name_no_user() {
+        for (url, logged) in [
+            ("https://me:secret@host/a", "https://host/a"),
+            ("git@host:a/b", "host:a/b"),
+            ("/a/b@c", "/a/b@c"),
+            ("https://host/a@b", "https://host/a@b"),
+        ] {
+            assert_eq!(anonymized(BStr::new(url)), logged);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! What is fetched in which order: the tip first, written while it arrives, the history beside it.
+
+use std::{
+    io::BufRead,
+    num::NonZeroU32,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use gix::ObjectId;
+
+use super::repository::NewRepository;
+use crate::{
+    error::CloneError,
+    filter_spec::FilterSpec,
+    pack::{ObjectSink, PackError, ReceiveOptions, ReceivedPack, receive_pack},
+    progress::{Progress, Step, Warning},
+    refs::RefPlan,
+    remote::{Conversation, FetchError, FetchRequest, Fetched, Remote},
+    sparse::Cone,
+    worktree::{WorktreeOptions, WorktreeWriter, WrittenWorktree},
+};
+
+/// How the objects come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// One fetch of everything; the working tree is written from it afterwards. No object comes twice.
+    Whole,
+    /// One fetch of the tip, from which the working tree is written as it arrives; `history` says whether more is wanted
+    /// and comes over a second connection. `trees_first` fetches trees, then only the blobs that the cone needs.
+    TipFirst { trees_first: bool, history: bool },
+}
+
+impl Order {
+    /// Chooses by what is asked for and what the remote can do.
+    pub(super) fn choose(
+        conversation: &Conversation<'_>,
+        plan: &RefPlan,
+        filter: &FilterSpec,
+        depth: Option<NonZeroU32>,
+        sparse: bool,
+        checkout: bool,
+    ) -> Self {
+        let Some(want) = plan.tip_want().filter(|_| checkout) else {
+            return Order::Whole;
+        };
+        let tip_alone = depth.is_some_and(|depth| depth.get() == 1) && plan.wants() == [want];
+        if !conversation.can_be_shallow() || (filter.is_none() && !tip_alone) {
+            return Order::Whole;
+        }
+        Order::TipFirst {
+            trees_first: sparse && !filter.is_none() && conversation.takes_more_commands(),
+            history: !tip_alone,
+        }
+    }
+}
+
+/// What came.
+#[derive(Debug, Default)]
+pub(super) struct Transferred {
+    pub(super) objects: u64,
+    pub(super) tip_bytes: u64,
+    pub(super) history_bytes: u64,
+    /// Commits whose parents were not sent.
+    pub(super) shallow: Vec<ObjectId>,
+    pub(super) worktree: Option<WrittenWorktree>,
+    /// When the working tree was complete, since the start.
+    pub(super) worktree_ready: Option<Duration>,
+}
+
+/// One clone's fetches.
+pub(super) struct Transfer<'a> {
+    pub(super) remote: &'a Remote<'a>,
+    pub(super) shown_url: &'a str,
+    pub(super) plan: &'a RefPlan,
+    pub(super) repository: &'a NewRepository<'a>,
+    pub(super) opened: &'a gix::ThreadSafeRepository,
+    pub(super) filter: &'a FilterSpec,
+    pub(super) depth: Option<NonZeroU32>,
+    pub(super) cone: Option<Cone>,
+    pub(super) checkout: bool,
+    /// Whether tags are followed, being no part of the plan.
+    pub(super) follow_tags: bool,
+    pub(super) progress: &'a dyn Progress,
+    pub(super) on_worktree_ready: &'a (dyn Fn(&std::path::Path) + Sync),
+    pub(super) started: Instant,
+    /// Set by the user, and by whichever part fails first so that the others stop.
+    pub(super) stop: &'a AtomicBool,
+}
+
+impl Transfer<'_> {
+    pub(super) fn run(
+        &self,
+        mut conversation: Conversation<'_>,
+        order: Order,
+    ) -> Result<Transferred, CloneError> {
+        match order {
+            Order::Whole => self.run_whole(&mut conversation),
+            Order::TipFirst {
+                trees_first,
+                history: false,
+            } => self.run_tip(&mut conversation, trees_first),
+            Order::TipFirst {
+                trees_first,
+                history: true,
+            } => self.run_both(&mut conversation, trees_first),
+        }
+    }
+
+    fn run_whole(&self, conversation: &mut Conversation<'_>) -> Result<Transferred, CloneError> {
+        let mut transferred = self.receive_history(conversation)?;
+        if let Some(tip) = self.plan.head.tip().filter(|_| self.checkout) {
+            let writer = self.writer(tip)?;
+            self.finish_worktree(writer, &Meter::new(self.progress), &mut transferred)?;
+        }
+        Ok(transferred)
+    }
+
+    fn run_both(
+        &self,
+        conversation: &mut Conversation<'_>,
+        trees_first: bool,
+    ) -> Result<Transferred, CloneError> {
+        let (tip, history) = thread::scope(|scope| {
+            let history = thread::Builder::new()
+                .name("history".to_owned())
+                .spawn_scoped(scope, || {
+                    let received = self.remote.connect().map_err(CloneError::from);
+                    let received =
+                        received.and_then(|mut conversation| self.receive_history(&mut conversation));
+                    if received.is_err() {
+                        self.stop.store(true, Ordering::Relaxed);
+                    }
+                    received
+                });
+            let tip = self.run_tip(conversation, trees_first);
+            if tip.is_err() {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+            let history = history.expect("the system has room for one more thread").join();
+            (
+                tip,
+                history.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
+        });
+        // Of two failures, the interruption is only the echo of the other one.
+        let (tip, history) = match (tip, history) {
+            (Err(CloneError::Interrupted), Err(error)) | (Err(error), _) | (_, Err(error)) => {
+                return Err(error);
+            }
+            (Ok(tip), Ok(history)) => (tip, history),
+        };
+        Ok(Transferred {
+            objects: tip.objects + history.objects,
+            history_bytes: history.history_bytes,
+            shallow: history.shallow,
+            ..tip
+        })
+    }
+
+    fn run_tip(
+        &self,
+        conversation: &mut Conversation<'_>,
+        trees_first: bool,
+    ) -> Result<Transferred, CloneError> {
+        let (Some(want), Some(tip)) = (self.plan.tip_want(), self.plan.head.tip()) else {
+            unreachable!("only a plan with a tip is fetched tip first")
+        };
+        let writer = self.writer(tip)?;
+        let meter = Meter::new(self.progress);
+        let trees_only = FilterSpec::BlobNone.to_string();
+        let request = FetchRequest {
+            wants: vec![want],
+            depth: NonZeroU32::new(1),
+            filter: trees_first.then_some(&trees_only),
+            include_tag: self.follow_tags,
+        };
+        self.progress.start(Step::ReceiveTip, None);
+        let on_bytes = |bytes| {
+            self.progress.advance(Step::ReceiveTip, bytes);
+            meter.update(writer.progress());
+        };
+        let promisor = self.plan.promisor_lines();
+        let fetched = self.fetch(conversation, &request, &promisor, &on_bytes, Some(&writer))?;
+        let mut transferred = Transferred {
+            objects: fetched.pack.objects,
+            tip_bytes: fetched.pack.bytes,
+            shallow: fetched.shallow,
+            ..Transferred::default()
+        };
+        if trees_first {
+            let request = FetchRequest {
+                wants: writer.missing(),
+                ..FetchRequest::default()
+            };
+            if !request.wants.is_empty() {
+                let fetched = self.fetch(conversation, &request, b"", &on_bytes, Some(&writer))?;
+                transferred.objects += fetched.pack.objects;
+                transferred.tip_bytes += fetched.pack.bytes;
+            }
+        }
+        self.progress.finish(Step::ReceiveTip);
+        self.finish_worktree(writer, &meter, &mut transferred)?;
+        Ok(transferred)
+    }
+
+    fn receive_history(&self, conversation: &mut Conversation<'_>) -> Result<Transferred, CloneError> {
+        let filter = self.filter.to_string();
+        let request = FetchRequest {
+            wants: self.plan.wants(),
+            depth: self.depth,
+            filter: (!self.filter.is_none()).then_some(&filter),
+            include_tag: self.follow_tags,
+        };
+        self.progress.start(Step::ReceiveHistory, None);
+        let on_bytes = |bytes| self.progress.advance(Step::ReceiveHistory, bytes);
+        let promisor = self.plan.promisor_lines();
+        let fetched = self.fetch(conversation, &request, &promisor, &on_bytes, None)?;
+        self.progress.finish(Step::ReceiveHistory);
+        Ok(Transferred {
+            objects: fetched.pack.objects,
+            history_bytes: fetched.pack.bytes,
+            shallow: fetched.shallow,
+            ..Transferred::default()
+        })
+    }
+
+    fn fetch(
+        &self,
+        conversation: &mut Conversation<'_>,
+        request: &FetchRequest<'_>,
+        promisor: &[u8],
+        on_bytes: &(dyn Fn(u64) + Sync),
+        sink: Option<&dyn ObjectSink>,
+    ) -> Result<Fetched<ReceivedPack>, CloneError> {
+        let pack_dir: PathBuf = self.repository.pack_dir();
+        let options = ReceiveOptions {
+            pack_dir: &pack_dir,
+            promisor: (!self.filter.is_none()).then_some(promisor),
+            threads: thread::available_parallelism().map_or(1, usize::from),
+            interrupt: self.stop,
+            on_bytes,
+        };
+        let take = |input: &mut dyn BufRead| -> Result<ReceivedPack, PackError> {
+            receive_pack(input, &options, sink)
+        };
+        let on_message = |message: String| self.progress.warn(&Warning::Remote { message });
+        conversation
+            .fetch(request, &on_message, take)
+            .map_err(|error| match error {
+                FetchError::Remote(error) => error.into(),
+                FetchError::Pack(error) => CloneError::from_pack(self.shown_url, error),
+            })
+    }
+
+    fn writer(&self, tip: ObjectId) -> Result<WorktreeWriter, CloneError> {
+        let options = WorktreeOptions {
+            sparse: self.cone.clone(),
+        };
+        Ok(WorktreeWriter::new(&self.opened.to_thread_local(), tip, options)?)
+    }
+
+    fn finish_worktree(
+        &self,
+        writer: WorktreeWriter,
+        meter: &Meter<'_>,
+        transferred: &mut Transferred,
+    ) -> Result<(), CloneError> {
+        // What the refs need is not here yet while the history comes; nobody may take that for damage.
+        self.repository.write_shallow(&transferred.shallow)?;
+        let written = writer.finish(&self.opened.to_thread_local().objects, self.stop)?;
+        meter.update(written);
+        self.progress.finish(Step::WriteFiles);
+        transferred.worktree = Some(written);
+        transferred.worktree_ready = Some(self.started.elapsed());
+        (self.on_worktree_ready)(self.repository.root);
+        Ok(())
+    }
+}
+
+/// Turns the files written so far into progress.
+struct Meter<'a> {
+    progress: &'a dyn Progress,
+    reported: AtomicU64,
+}
+
+impl<'a> Meter<'a> {
+    fn new(progress: &'a dyn Progress) -> Self {
+        progress.start(Step::WriteFiles, None);
+        Meter {
+            progress,
+            reported: AtomicU64::new(0),
+        }
+    }
+
+    fn update(&self, written: WrittenWorktree) {
+        let before = self.reported.fetch_max(written.files, Ordering::Relaxed);
+        if let Some(more @ 1..) = written.files.checked_sub(before) {
+            self.progress.advance(Step::WriteFiles, more);
+        }
+    }
+}

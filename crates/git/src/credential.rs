@@ -1,0 +1,97 @@
+//! Credentials, asked for and reported through `git credential`: helpers, askpass and the terminal are git's business.
+
+use std::{fmt, sync::atomic::AtomicBool};
+
+use headstart_process::ProcessError;
+
+use crate::environment::GitEnvironment;
+
+/// A user and password for one remote.
+pub(crate) struct Credential {
+    /// What git knows about the remote, as `git credential` wants it back.
+    description: String,
+    pub(crate) user: String,
+    pub(crate) password: String,
+}
+
+impl Credential {
+    /// Asks for the credential of `url`; `Ok(None)` when none is to be had.
+    pub(crate) fn fill(
+        url: &url::Url,
+        environment: &GitEnvironment,
+        interrupt: &AtomicBool,
+    ) -> Result<Option<Self>, ProcessError> {
+        let mut description = format!("protocol={}\n", url.scheme());
+        let host = url.host_str().unwrap_or_default();
+        match url.port() {
+            Some(port) => description += &format!("host={host}:{port}\n"),
+            None => description += &format!("host={host}\n"),
+        }
+        // Git leaves the path out by itself unless `credential.useHttpPath` asks for it.
+        let path = url.path().trim_start_matches('/');
+        if !path.is_empty() {
+            description += &format!("path={path}\n");
+        }
+        if !url.username().is_empty() {
+            let user = percent_encoding::percent_decode_str(url.username()).decode_utf8_lossy();
+            if user.contains(['\n', '\0']) {
+                return Ok(None);
+            }
+            description += &format!("username={user}\n");
+        }
+        let (status, output) = environment
+            .git()
+            .args(["credential", "fill"])
+            .stdin(format!("{description}\n"))
+            // It may ask on the terminal.
+            .foreground()
+            .run_to_status(interrupt)?;
+        if !status.success() {
+            return Ok(None);
+        }
+        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+        let field = |name: &str| {
+            answer
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+                .map(str::to_owned)
+        };
+        let (Some(user), Some(password)) = (field("username"), field("password")) else {
+            return Ok(None);
+        };
+        Ok(Some(Credential {
+            // All of the answer goes back: helpers keep state of their own in it.
+            description: answer,
+            user,
+            password,
+        }))
+    }
+
+    /// Tells the helpers that it was accepted, so that they may store it.
+    pub(crate) fn approve(&self, environment: &GitEnvironment) {
+        self.report("approve", environment);
+    }
+
+    /// Tells the helpers that it was refused, so that they forget it.
+    pub(crate) fn reject(&self, environment: &GitEnvironment) {
+        self.report("reject", environment);
+    }
+
+    fn report(&self, verdict: &str, environment: &GitEnvironment) {
+        let command = environment
+            .git()
+            .args(["credential", verdict])
+            .stdin(format!("{}\n", self.description))
+            .foreground();
+        // A helper that cannot store a credential costs a question next time, not the clone.
+        let _ = command.run();
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}

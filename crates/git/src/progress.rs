@@ -1,0 +1,60 @@
+//! What a long operation tells about itself while it runs.
+
+use crate::filter_spec::FilterSpec;
+
+/// A part of the work. Several may be under way at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Reaching the remote and listing its refs. Counts refs.
+    Connect,
+    /// The objects of the tip. Counts bytes.
+    ReceiveTip,
+    /// The files of the working tree. Counts files.
+    WriteFiles,
+    /// The history, as the filter asks; or everything, for a full clone. Counts bytes.
+    ReceiveHistory,
+}
+
+/// Something worth a line that is no error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// The remote has no filters; everything is fetched instead.
+    FilterUnsupported {
+        /// What was asked for.
+        filter: FilterSpec,
+    },
+    /// The remote has no shallow clones; its whole history is fetched instead.
+    DepthUnsupported,
+    /// The remote has no commits and no refs.
+    EmptyRepository,
+    /// `HEAD` of the remote names a branch that does not exist, so there is nothing to check out.
+    RemoteHeadMissing,
+    /// The remote says something, already stripped of control characters.
+    Remote {
+        /// One line.
+        message: String,
+    },
+}
+
+/// Told how far the work is. It never decides anything; calls come from several threads.
+pub trait Progress: Send + Sync {
+    /// `step` begins; `total` is how much will be counted, where that is known.
+    fn start(&self, step: Step, total: Option<u64>);
+    /// `amount` more of `step` is done.
+    fn advance(&self, step: Step, amount: u64);
+    /// `step` has ended well.
+    fn finish(&self, step: Step);
+    /// Something the user should see.
+    fn warn(&self, warning: &Warning);
+}
+
+/// Says nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn start(&self, _step: Step, _total: Option<u64>) {}
+    fn advance(&self, _step: Step, _amount: u64) {}
+    fn finish(&self, _step: Step) {}
+    fn warn(&self, _warning: &Warning) {}
+}

@@ -1,0 +1,413 @@
+//! A conversation with a remote: reach it, list its refs, have it send packs.
+//!
+//! Owns what is said in git's protocol (v2, and v0/v1 as far as a clone needs them) and turns every way it can go wrong
+//! into a [`RemoteError`]. Stores nothing.
+
+use std::{io::BufRead, num::NonZeroU32, ops::ControlFlow, sync::atomic::AtomicBool};
+
+use bstr::ByteSlice as _;
+use gix::{
+    ObjectId,
+    progress::Discard,
+    protocol::{
+        self, Command, Handshake, LsRefsCommand,
+        fetch::{Arguments, Response, response::ShallowUpdate},
+        ls_refs::RefPrefixes,
+    },
+};
+use gix_transport::{Protocol, Service};
+use parking_lot::Mutex;
+
+use crate::{
+    config::GitConfig,
+    credential::Credential,
+    environment::GitEnvironment,
+    remote_url::RemoteUrl,
+    transport::{self, Ending, FailureSlot, HttpClient, HttpSettings, Patience, Transport},
+};
+
+mod error;
+
+pub use error::RemoteError;
+use error::Said;
+
+/// A remote that can be connected to more than once.
+pub(crate) struct Remote<'a> {
+    url: RemoteUrl,
+    http: Option<HttpClient>,
+    config: &'a GitConfig,
+    environment: &'a GitEnvironment,
+    protocol: Protocol,
+    interrupt: &'a AtomicBool,
+}
+
+/// What a fetch asks for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FetchRequest<'a> {
+    /// Objects wanted, with what they reach.
+    pub(crate) wants: Vec<ObjectId>,
+    /// Commits deep, from the wants.
+    pub(crate) depth: Option<NonZeroU32>,
+    /// A filter the remote is known to support.
+    pub(crate) filter: Option<&'a str>,
+    /// Whether tags of what is sent are sent too.
+    pub(crate) include_tag: bool,
+}
+
+impl<'a> Remote<'a> {
+    /// Prepares to talk to `url`. Nothing is connected yet, but settings are read.
+    pub(crate) fn new(
+        url: RemoteUrl,
+        config: &'a GitConfig,
+        environment: &'a GitEnvironment,
+        interrupt: &'a AtomicBool,
+    ) -> Result<Self, RemoteError> {
+        let http = match &url {
+            RemoteUrl::Http(http) => {
+                let client = HttpClient::new(HttpSettings::new(http, config, environment))
+                    .map_err(|failure| RemoteError::from_failure(&url, failure, Said::default()))?;
+                if let (Some(user), Some(password)) = url.credentials() {
+                    client.authorize(&user, &password);
+                }
+                Some(client)
+            }
+            _ => None,
+        };
+        let protocol = match config
+            .string("protocol.version")
+            .map(|version| version.as_bytes())
+        {
+            Some(b"0") => Protocol::V0,
+            Some(b"1") => Protocol::V1,
+            _ => Protocol::V2,
+        };
+        Ok(Remote {
+            url,
+            http,
+            config,
+            environment,
+            protocol,
+            interrupt,
+        })
+    }
+
+    /// Connects and shakes hands; asks for credentials when the remote does.
+    pub(crate) fn connect(&self) -> Result<Conversation<'_>, RemoteError> {
+        if let RemoteUrl::Local(path) = &self.url
+            && !path.exists()
+        {
+            return Err(RemoteError::NotFound {
+                url: self.url.to_string(),
+                said: None,
+            });
+        }
+        match self.shake_hands() {
+            Err(RemoteError::Unauthorized { url }) => self.authenticate(url),
+            answer => answer,
+        }
+    }
+
+    fn authenticate(&self, shown: String) -> Result<Conversation<'_>, RemoteError> {
+        let (RemoteUrl::Http(url), Some(client)) = (&self.url, &self.http) else {
+            return Err(RemoteError::Unauthorized { url: shown });
+        };
+        if url.password().is_some() {
+            return Err(RemoteError::Refused {
+                url: shown,
+                said: None,
+            });
+        }
+        let Some(credential) = Credential::fill(url, self.environment, self.interrupt)? else {
+            return Err(RemoteError::Unauthorized { url: shown });
+        };
+        client.authorize(&credential.user, &credential.password);
+        match self.shake_hands() {
+            Ok(conversation) => {
+                credential.approve(self.environment);
+                Ok(conversation)
+            }
+            Err(RemoteError::Unauthorized { url }) => {
+                credential.reject(self.environment);
+                Err(RemoteError::Refused { url, said: None })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn shake_hands(&self) -> Result<Conversation<'_>, RemoteError> {
+        let patience = Patience::new(self.interrupt);
+        let mut line = Line {
+            url: &self.url,
+            failure: patience.failure.clone(),
+            ending: Ending::default(),
+        };
+        let mut transport = self.open(&patience, &mut line)?;
+        let handshake = protocol::handshake(
+            &mut transport,
+            Service::UploadPack,
+            // The transport reports that credentials are needed in its own way, for which see `authenticate`.
+            |_| Ok(None),
+            Vec::new(),
+            &mut Discard,
+        );
+        let handshake = match handshake {
+            Ok(handshake) => handshake,
+            Err(error) => {
+                // A child process gets to say its last words.
+                drop(transport);
+                return Err(line.error(error, None));
+            }
+        };
+        if let Some(format) = handshake
+            .capabilities
+            .capability("object-format")
+            .and_then(|c| c.value())
+            && format != "sha1"
+        {
+            return Err(RemoteError::UnsupportedObjectFormat {
+                url: self.url.to_string(),
+                format: format.to_string(),
+            });
+        }
+        Ok(Conversation {
+            transport,
+            handshake,
+            line,
+        })
+    }
+
+    fn open<'s>(
+        &'s self,
+        patience: &Patience<'s>,
+        line: &mut Line<'_>,
+    ) -> Result<Transport<'s>, RemoteError> {
+        match (&self.url, &self.http) {
+            (RemoteUrl::Http(url), Some(client)) => {
+                let mut url = url.clone();
+                // They are sent as a header; a URL that carries them might be shown or redirected.
+                let _ = url.set_username("");
+                let _ = url.set_password(None);
+                transport::connect_http(client, &url, self.protocol, patience)
+                    .map_err(|source| RemoteError::protocol(&self.url, source))
+            }
+            (RemoteUrl::Ssh(ssh), _) => {
+                let (transport, ending) =
+                    transport::connect_ssh(ssh, self.environment, self.config, self.protocol, patience)?;
+                line.ending = ending;
+                Ok(transport)
+            }
+            (RemoteUrl::Local(path), _) => {
+                let (transport, ending) =
+                    transport::connect_local(path, self.environment, self.protocol, patience)?;
+                line.ending = ending;
+                Ok(transport)
+            }
+            (RemoteUrl::Http(_), None) => unreachable!("HTTP remotes have a client since they exist"),
+        }
+    }
+}
+
+/// An open connection to a remote.
+pub(crate) struct Conversation<'a> {
+    transport: Transport<'a>,
+    handshake: Handshake,
+    line: Line<'a>,
+}
+
+/// What explains a failure of a connection.
+struct Line<'a> {
+    url: &'a RemoteUrl,
+    failure: FailureSlot,
+    ending: Ending,
+}
+
+impl Line<'_> {
+    /// The most precise account of what went wrong: the transport's own, then the remote's words, then the protocol's.
+    fn error(&self, error: gix::Error, said: Option<String>) -> RemoteError {
+        let said = Said {
+            message: said.or_else(|| error::error_line(&error)),
+            ending: self.ending.clone(),
+        };
+        match (self.failure.take(), said.message.clone()) {
+            // A process that fails says why and hangs up.
+            (Some(failure), None) => RemoteError::from_failure(self.url, failure, said),
+            (Some(failure @ transport::Failure::Interrupted), _) => {
+                RemoteError::from_failure(self.url, failure, said)
+            }
+            (_, Some(message)) => RemoteError::Server {
+                url: self.url.to_string(),
+                message,
+                retryable: false,
+            },
+            (None, None) => RemoteError::protocol(self.url, error),
+        }
+    }
+}
+
+/// What a fetch brought beside the pack.
+#[derive(Debug)]
+pub(crate) struct Fetched<T> {
+    /// What became of the pack.
+    pub(crate) pack: T,
+    /// Commits whose parents were not sent.
+    pub(crate) shallow: Vec<ObjectId>,
+}
+
+/// Why a fetch brought nothing: the remote, or who took the pack.
+#[derive(Debug)]
+pub(crate) enum FetchError<E> {
+    Remote(RemoteError),
+    Pack(E),
+}
+
+impl Conversation<'_> {
+    /// Whether several commands may be sent over this connection, one after the other.
+    pub(crate) fn takes_more_commands(&self) -> bool {
+        self.handshake.server_protocol_version == Protocol::V2
+    }
+
+    /// Whether the remote filters objects.
+    pub(crate) fn can_filter(&self) -> bool {
+        self.has_feature("filter")
+    }
+
+    /// Whether the remote sends a part of the history.
+    pub(crate) fn can_be_shallow(&self) -> bool {
+        self.has_feature("shallow")
+    }
+
+    fn has_feature(&self, name: &str) -> bool {
+        self.features().iter().any(|(feature, _)| *feature == name)
+    }
+
+    fn features(&self) -> Vec<protocol::command::Feature> {
+        Command::Fetch.default_features(
+            self.handshake.server_protocol_version,
+            &self.handshake.capabilities,
+        )
+    }
+
+    /// Lists the refs whose names start with one of `prefixes`; old remotes list all they have.
+    pub(crate) fn list_refs(
+        &mut self,
+        prefixes: &[&str],
+    ) -> Result<Vec<protocol::handshake::Ref>, RemoteError> {
+        if let Some(refs) = self.handshake.refs.take() {
+            return Ok(refs);
+        }
+        let mut wanted = RefPrefixes::new();
+        wanted.extend(prefixes.iter().map(|prefix| (*prefix).into()));
+        LsRefsCommand::new(Some(wanted), &self.handshake.capabilities, agent())
+            .invoke_blocking(&mut self.transport, &mut Discard, false)
+            .map_err(|error| self.line.error(error, None))
+    }
+
+    /// Asks for a pack and gives it to `take`, which reads it up to its end. What the remote has to say meanwhile goes to
+    /// `on_message`, line by line and free of control characters.
+    pub(crate) fn fetch<T, E>(
+        &mut self,
+        request: &FetchRequest<'_>,
+        on_message: &(dyn Fn(String) + Sync),
+        take: impl FnOnce(&mut dyn BufRead) -> Result<T, E>,
+    ) -> Result<Fetched<T>, FetchError<E>> {
+        let version = self.handshake.server_protocol_version;
+        let remote_error = |line: &Line<'_>, error, said| FetchError::Remote(line.error(error, said));
+        let mut features = self.features();
+        Response::check_required_features(version, &features)
+            .map_err(|error| remote_error(&self.line, error, None))?;
+        features.push(agent());
+        let mut arguments = Arguments::new(version, features, false);
+        // Its progress would only be thrown away; what it has to say otherwise still comes.
+        if version == Protocol::V2 || self.handshake.capabilities.contains("no-progress") {
+            arguments.add_feature("no-progress");
+        }
+        if request.include_tag && arguments.can_use_include_tag() {
+            arguments.use_include_tag();
+        }
+        for want in &request.wants {
+            arguments.want(want);
+        }
+        if let Some(depth) = request.depth {
+            arguments.deepen(depth.get() as usize);
+        }
+        if let Some(filter) = request.filter {
+            arguments.filter(filter);
+        }
+        let fatal = Mutex::new(None);
+        let mut reader = arguments
+            .send(&mut self.transport, true)
+            .map_err(|error| remote_error(&self.line, error.into(), None))?;
+        let response = Response::from_line_reader(version, &mut reader, true, false)
+            .map_err(|error| remote_error(&self.line, error, None))?;
+        reader.set_progress_handler(Some(Box::new(|is_error, text: &[u8]| {
+            for line in text.split(|byte| matches!(byte, b'\n' | b'\r')) {
+                let line = sanitized(line);
+                if line.is_empty() {
+                    continue;
+                }
+                if is_error {
+                    fatal.lock().get_or_insert(line);
+                } else {
+                    on_message(line);
+                }
+            }
+            ControlFlow::Continue(())
+        })));
+        let taken = match take(&mut reader) {
+            // The flush packet after the pack, without which the connection serves no further command.
+            Ok(pack) => std::io::copy(&mut reader, &mut std::io::sink())
+                .map(|_| Ok(pack))
+                .map_err(gix::Error::from_error),
+            Err(error) => Ok(Err(error)),
+        };
+        drop(reader);
+        let said = fatal.into_inner();
+        match taken {
+            Ok(Ok(pack)) => {
+                let early = self.handshake.v1_shallow_updates.take().unwrap_or_default();
+                let updates = response.shallow_updates().iter().chain(&early);
+                let shallow = updates.filter_map(|update| match update {
+                    ShallowUpdate::Shallow(id) => Some(*id),
+                    ShallowUpdate::Unshallow(_) => None,
+                });
+                Ok(Fetched {
+                    pack,
+                    shallow: shallow.collect(),
+                })
+            }
+            // Whoever reads a pack cannot know why the connection broke.
+            Ok(Err(error)) => match (self.line.failure.take(), said) {
+                (Some(failure), said) => {
+                    let said = Said {
+                        message: said,
+                        ending: self.line.ending.clone(),
+                    };
+                    Err(FetchError::Remote(RemoteError::from_failure(
+                        self.line.url,
+                        failure,
+                        said,
+                    )))
+                }
+                (None, Some(message)) => Err(FetchError::Remote(RemoteError::Server {
+                    url: self.line.url.to_string(),
+                    message,
+                    retryable: false,
+                })),
+                (None, None) => Err(FetchError::Pack(error)),
+            },
+            Err(error) => Err(remote_error(&self.line, error, said)),
+        }
+    }
+}
+
+fn agent() -> protocol::command::Feature {
+    let name = concat!("headstart-", env!("CARGO_PKG_VERSION"));
+    ("agent", Some(protocol::agent(name)))
+}
+
+/// What a remote said, for people: one line, without anything a terminal would act on.
+pub(crate) fn sanitized(text: &[u8]) -> String {
+    let text = text.to_str_lossy();
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    text.trim().chars().map(visible).collect()
+}

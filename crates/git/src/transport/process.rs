@@ -1,0 +1,281 @@
+//! A remote that is a child process: `git upload-pack` here, or ssh that runs it elsewhere.
+
+use std::{
+    any::Any,
+    borrow::Cow,
+    io::{self, Read},
+    path::Path,
+    process::{Child, ChildStderr, ChildStdin, ChildStdout},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use bstr::{BStr, BString, ByteSlice as _};
+use gix_transport::{
+    Protocol, Service,
+    client::{
+        self, MessageKind, TransportWithoutIO, WriteMode,
+        blocking_io::{RequestWriter, SetServiceResponse, Transport as BlockingTransport},
+        git::{ConnectMode, blocking_io::Connection},
+    },
+};
+use headstart_process::{Command, ProcessError};
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{Failure, POLL, Patience, Transport, ssh};
+use crate::{config::GitConfig, environment::GitEnvironment, remote_url::SshUrl};
+
+/// How much of what the process says on stderr is kept for an error.
+const STDERR_TAIL_BYTES: usize = 4096;
+
+/// How long a process whose output has ended gets to end itself.
+const GRACE: Duration = Duration::from_secs(1);
+/// How often it is looked at meanwhile.
+const END_POLL: Duration = Duration::from_millis(2);
+
+/// How a process ended and what it said; shared, for it may still be running. Nothing, for a remote that is no process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ending(Arc<Mutex<EndingState>>);
+
+#[derive(Debug, Default)]
+struct EndingState {
+    /// The end of what it wrote to stderr.
+    words: Vec<u8>,
+    /// Its exit status, once it has ended by itself.
+    status: Option<i32>,
+    /// Whether anything came on its stdout.
+    got_output: bool,
+    /// Whether its stdout has ended.
+    closed: bool,
+}
+
+impl Ending {
+    /// The exit status, if it ended by itself.
+    pub(crate) fn status(&self) -> Option<i32> {
+        self.0.lock().status
+    }
+
+    /// Whether it ever spoke in the protocol.
+    pub(crate) fn got_output(&self) -> bool {
+        self.0.lock().got_output
+    }
+
+    /// The line of its last words that says why, without git's `fatal:`.
+    pub(crate) fn last_line(&self) -> Option<String> {
+        let state = self.0.lock();
+        let lines: Vec<&[u8]> = state
+            .words
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        let line = lines
+            .iter()
+            .find_map(|line| line.strip_prefix(b"fatal: "))
+            .or_else(|| lines.last().copied())?;
+        Some(crate::remote::sanitized(line))
+    }
+}
+
+/// Starts `git upload-pack` for a repository on this machine.
+pub(crate) fn connect_local<'a>(
+    path: &Path,
+    environment: &GitEnvironment,
+    protocol: Protocol,
+    patience: &Patience<'a>,
+) -> Result<(Transport<'a>, Ending), ProcessError> {
+    let command = environment
+        .remote_command(&environment.program)
+        .arg("upload-pack")
+        .arg("--")
+        .arg(path)
+        .env("GIT_PROTOCOL", protocol_name(protocol));
+    start(&command, protocol, patience)
+}
+
+/// Starts ssh, as configured, to run `git-upload-pack` on the other side.
+pub(crate) fn connect_ssh<'a>(
+    url: &SshUrl,
+    environment: &GitEnvironment,
+    config: &GitConfig,
+    protocol: Protocol,
+    patience: &Patience<'a>,
+) -> Result<(Transport<'a>, Ending), ProcessError> {
+    let command = ssh::command(url, environment, config, protocol)
+        .env("GIT_PROTOCOL", protocol_name(protocol))
+        // It asks for passwords and unknown host keys on the terminal.
+        .foreground();
+    start(&command, protocol, patience)
+}
+
+fn protocol_name(protocol: Protocol) -> String {
+    format!("version={}", protocol as usize)
+}
+
+fn start<'a>(
+    command: &Command,
+    protocol: Protocol,
+    patience: &Patience<'a>,
+) -> Result<(Transport<'a>, Ending), ProcessError> {
+    let mut child = command.spawn_piped()?;
+    let (stdin, stdout, stderr) = match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
+        (Some(stdin), Some(stdout), Some(stderr)) => (stdin, stdout, stderr),
+        _ => unreachable!("spawn_piped makes all three pipes"),
+    };
+    let ending = Ending::default();
+    let listener = thread::spawn({
+        let ending = ending.clone();
+        move || listen(stderr, &ending)
+    });
+    let output = Output {
+        pipe: stdout,
+        ending: ending.clone(),
+        patience: patience.clone(),
+    };
+    let connection = Connection::new(
+        output,
+        stdin,
+        protocol,
+        "",
+        None::<(String, _)>,
+        ConnectMode::Process,
+        false,
+    );
+    let process = Process {
+        connection: Some(connection),
+        child,
+        listener: Some(listener),
+        ending: ending.clone(),
+    };
+    Ok((Box::new(process), ending))
+}
+
+fn listen(mut stderr: ChildStderr, ending: &Ending) {
+    let mut buffer = [0; 1024];
+    while let Ok(length @ 1..) = stderr.read(&mut buffer) {
+        let words = &mut ending.0.lock().words;
+        words.extend_from_slice(&buffer[..length]);
+        let excess = words.len().saturating_sub(STDERR_TAIL_BYTES);
+        words.drain(..excess);
+    }
+}
+
+/// A child process that is spoken to in packet lines.
+struct Process<'a> {
+    /// Present until the process is ended.
+    connection: Option<Connection<Output<'a>, ChildStdin>>,
+    child: Child,
+    listener: Option<thread::JoinHandle<()>>,
+    ending: Ending,
+}
+
+impl<'a> Process<'a> {
+    fn connection(&mut self) -> &mut Connection<Output<'a>, ChildStdin> {
+        self.connection.as_mut().expect("it is taken only when dropped")
+    }
+}
+
+impl Process<'_> {
+    /// Waits until the process has ended, for as long as that is a matter of moments.
+    fn await_end(&mut self) {
+        let since = Instant::now();
+        while since.elapsed() < GRACE {
+            match self.child.try_wait() {
+                Ok(Some(status)) => {
+                    self.ending.0.lock().status = status.code();
+                    // Its last words are in the pipe already. A grandchild that keeps the pipe open is not waited for.
+                    if let Some(listener) = self.listener.take() {
+                        while !listener.is_finished() && since.elapsed() < GRACE {
+                            thread::sleep(END_POLL);
+                        }
+                    }
+                    return;
+                }
+                Ok(None) => thread::sleep(END_POLL),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Drop for Process<'_> {
+    fn drop(&mut self) {
+        // The pipes go first: a process that is done ends by itself then.
+        self.connection = None;
+        if self.ending.0.lock().closed {
+            self.await_end();
+        }
+        // Neither can fail in a way that matters: it has ended, or it is killed and reaped.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl TransportWithoutIO for Process<'_> {
+    fn to_url(&self) -> Cow<'_, BStr> {
+        Cow::Owned(BString::default())
+    }
+
+    fn connection_persists_across_multiple_requests(&self) -> bool {
+        true
+    }
+
+    fn configure(&mut self, _config: &dyn Any) -> Result<(), gix::Error> {
+        Ok(())
+    }
+}
+
+impl BlockingTransport for Process<'_> {
+    fn handshake<'s>(
+        &mut self,
+        service: Service,
+        extra_parameters: &'s [(&'s str, Option<&'s str>)],
+    ) -> Result<SetServiceResponse<'_>, client::Error> {
+        self.connection().handshake(service, extra_parameters)
+    }
+
+    fn request(
+        &mut self,
+        write_mode: WriteMode,
+        on_into_read: MessageKind,
+        trace: bool,
+    ) -> Result<RequestWriter<'_>, client::Error> {
+        self.connection().request(write_mode, on_into_read, trace)
+    }
+}
+
+/// The process's stdout, which is waited for with patience.
+struct Output<'a> {
+    pipe: ChildStdout,
+    ending: Ending,
+    patience: Patience<'a>,
+}
+
+impl Read for Output<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let since = Instant::now();
+        loop {
+            let timeout = Timespec {
+                tv_sec: 0,
+                tv_nsec: POLL.subsec_nanos().into(),
+            };
+            match poll(&mut [PollFd::new(&self.pipe, PollFlags::IN)], Some(&timeout)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => self.patience.check(since.elapsed())?,
+                Ok(_) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let length = self.pipe.read(buffer)?;
+        let mut ending = self.ending.0.lock();
+        if length > 0 {
+            ending.got_output = true;
+        } else if !buffer.is_empty() {
+            ending.closed = true;
+            // Where the end is legitimate, nobody asks for a reason.
+            let eof = io::ErrorKind::UnexpectedEof.into();
+            let _ = self.patience.failure.fail(Failure::HungUp(eof));
+        }
+        Ok(length)
+    }
+}
