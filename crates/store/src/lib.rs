@@ -14,10 +14,12 @@ mod chunker;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod content;
+mod dir_handles;
 mod entry;
 mod error;
 mod format;
 mod frame;
+mod http;
 mod incoming;
 mod key_path;
 mod local;
@@ -31,6 +33,7 @@ mod save;
 mod snapshot;
 mod store;
 mod tree;
+mod xattrs;
 
 pub use bridge::Runtime;
 pub use chunk_index::ChunkIndex;
@@ -39,6 +42,7 @@ pub use entry::{Entry, EntryInfo, EntryName, Namespace, ParseEntryError, ParseEn
 pub use error::StoreError;
 pub use format::FormatError;
 pub use frame::Codec;
+pub use http::HttpStore;
 pub use local::LocalStore;
 pub use memory::MemoryStore;
 pub use object::BucketStore;

@@ -212,6 +212,10 @@ impl PackBuilder {
         offset
     }
 
+    pub(crate) fn table(&self) -> &PackTable {
+        &self.table
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.table.frames.is_empty()
     }

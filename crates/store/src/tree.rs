@@ -90,21 +90,12 @@ impl Tree {
 
     /// The path of a node, below the folder the roots are relative to.
     pub fn path(&self, index: u32) -> RelPath {
-        let mut chain = Vec::new();
-        let mut next = Some(index);
-        while let Some(index) = next {
-            let node = &self.nodes[index as usize];
-            chain.push(&node.name);
-            next = node.parent;
-        }
-        let mut path = Vec::new();
-        for name in chain.into_iter().rev() {
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(name);
-        }
-        RelPath::parse(path).expect("made of checked components")
+        path_in(&self.nodes, index)
+    }
+
+    /// The nodes, to be changed and put together again.
+    pub(crate) fn into_nodes(self) -> Vec<Node> {
+        self.nodes
     }
 
     /// Regular files, hardlinks included.
@@ -127,6 +118,21 @@ impl Node {
             _ => 0,
         }
     }
+}
+
+/// The path of a node among others.
+pub(crate) fn path_in(nodes: &[Node], index: u32) -> RelPath {
+    let mut chain = Vec::new();
+    let mut next = Some(index);
+    while let Some(index) = next {
+        let node = &nodes[index as usize];
+        chain.push(&*node.name);
+        next = node.parent;
+    }
+    // The root that is the folder itself has an empty name.
+    chain.retain(|name| !name.is_empty());
+    chain.reverse();
+    RelPath::parse(chain.join(&b"/"[..])).expect("made of plain names")
 }
 
 fn root_path(node: &Node) -> Result<RelPath, FormatError> {

@@ -1,12 +1,35 @@
 //! Saving: a tree on disk becomes packs, a snapshot and an entry.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::atomic::AtomicBool};
+mod nearest;
+mod read;
+mod scan;
+mod stream;
+#[cfg(test)]
+mod tests;
 
-use headstart_digest::SnapshotId;
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use bytes::Bytes;
+use headstart_digest::{Hasher, PackId, SnapshotId};
 use headstart_fs::{PathError, RelPath};
 use jiff::Timestamp;
 
-use crate::{ChunkIndex, Entry, EntryName, Progress, Runtime, Store, StoreError, Warning};
+use self::{
+    read::{Files, InOrder, ReadFile, Readers},
+    scan::Scan,
+    stream::{FinishedStream, Known, StoredStream, StreamWriter, Uploads},
+};
+use crate::{
+    ChunkIndex, ContentId, ContentKind, CreatedEntry, Entry, EntryName, FormatError, NodeKind, Progress, Runtime,
+    Snapshot, Step, Store, StoreError, StoreExt as _, Tree, Warning, Written, chunker::Chunker, tree,
+};
+
+/// Threads that read files. More gain nothing on any disk we know.
+const MAX_READERS: usize = 8;
 
 /// Whether extended attributes are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,7 +132,7 @@ impl From<StoreError> for SaveError {
 /// Saves a tree: packs first, then the snapshot, then the entry.
 ///
 /// `index` knows the chunks of a local store; chunks of the nearest older snapshot of the same namespace are known
-/// anyway. Reading uses all cores and less than 300 MB of memory.
+/// anyway. Reading uses all cores and less than 300 MB of memory. Not to be called from a thread of rayon's.
 pub fn save(
     store: &dyn Store,
     index: Option<&ChunkIndex>,
@@ -118,7 +141,216 @@ pub fn save(
     progress: &dyn Progress,
     interrupt: &AtomicBool,
 ) -> Result<SaveOutcome, SaveError> {
-    let _ = (index, progress);
-    let entry = runtime.run(interrupt, store.read_entry(&options.name))?;
-    Ok(SaveOutcome::KeyExists(entry))
+    match runtime.run(interrupt, store.read_entry(&options.name)) {
+        Ok(entry) => return Ok(SaveOutcome::KeyExists(entry)),
+        Err(error) if error.is_missing() => {}
+        Err(error) => return Err(error.into()),
+    }
+    let engine = Engine {
+        store,
+        runtime,
+        options,
+        progress,
+        interrupt,
+    };
+    engine.save(index)
+}
+
+/// Attempts before giving up on a store from which known packs keep disappearing.
+const MAX_ATTEMPTS: usize = 3;
+
+struct Engine<'a> {
+    store: &'a dyn Store,
+    runtime: &'a Runtime,
+    options: &'a SaveOptions,
+    progress: &'a dyn Progress,
+    interrupt: &'a AtomicBool,
+}
+
+impl Engine<'_> {
+    fn save(&self, index: Option<&ChunkIndex>) -> Result<SaveOutcome, SaveError> {
+        let (scan, recent) = std::thread::scope(|scope| {
+            let recent = scope.spawn(|| nearest::load(self.store, self.runtime, &self.options.name, self.interrupt));
+            let scan = scan::scan(self.options, self.progress, self.interrupt);
+            (scan, recent.join().expect("looking for a snapshot does not panic"))
+        });
+        let scan = scan?;
+        for warning in &scan.warnings {
+            self.progress.warn(warning);
+        }
+        let mut known = Known {
+            index,
+            recent,
+            gone: HashSet::new(),
+        };
+        let mut stored_bytes = 0;
+        for _ in 0..MAX_ATTEMPTS {
+            let body = self.store_bodies(&scan, &known)?;
+            stored_bytes += body.stream.stored_bytes;
+            // What is known of the store may be outdated. Asking also marks the packs as used, so that none is swept
+            // before the entry exists.
+            let reused: Vec<ContentId> = body.stream.reused.iter().copied().map(ContentId::Pack).collect();
+            let missing = match reused.is_empty() {
+                true => Vec::new(),
+                false => self.runtime.run(self.interrupt, self.store.find_missing(&reused))?,
+            };
+            if missing.is_empty() {
+                return self.publish(scan, body, stored_bytes);
+            }
+            self.progress.warn(&Warning::PacksGone { packs: missing.len() });
+            known.gone.extend(missing.iter().map(|id| PackId::from(*id.digest())));
+            for (pack, table) in &body.stream.uploaded {
+                known.recent.add_pack(*pack, table);
+            }
+        }
+        Err(SaveError::Store(StoreError::Missing {
+            what: "content that was there a moment ago".to_owned(),
+            store: self.store.location(),
+        }))
+    }
+
+    /// Reads all files and stores their bodies.
+    fn store_bodies(&self, scan: &Scan, known: &Known<'_>) -> Result<Bodies, SaveError> {
+        self.progress.start(Step::Read, Some(scan.tree.content_bytes()));
+        self.progress.start(Step::Upload, None);
+        let readers = Readers::new(scan, self.options.xattrs, self.interrupt);
+        let uploads = Uploads::new(self.store, self.runtime, self.progress, self.interrupt);
+        let (sender, blocks) = crossbeam_channel::unbounded();
+        let consumed = std::thread::scope(|scope| {
+            for _ in 0..std::thread::available_parallelism().map_or(2, usize::from).min(MAX_READERS) {
+                let (readers, sender) = (&readers, sender.clone());
+                scope.spawn(move || readers.run(&sender));
+            }
+            drop(sender);
+            for _ in 0..stream::UPLOADS {
+                scope.spawn(|| uploads.run());
+            }
+            let consumed = self.consume(&readers, InOrder::new(blocks), StreamWriter::new(known, &uploads), &uploads);
+            readers.stop();
+            uploads.close();
+            consumed
+        });
+        let uploaded = uploads.finish()?;
+        let (files, finished) = consumed?;
+        self.progress.finish(Step::Read);
+        self.progress.finish(Step::Upload);
+        Ok(Bodies {
+            files,
+            stream: finished.name_packs(uploaded),
+        })
+    }
+
+    fn consume(
+        &self,
+        readers: &Readers<'_>,
+        mut blocks: InOrder,
+        mut writer: StreamWriter<'_>,
+        uploads: &Uploads<'_>,
+    ) -> Result<(Vec<ReadFile>, FinishedStream), SaveError> {
+        let mut chunker = Chunker::new();
+        let mut files = Vec::new();
+        // Of a file that is read in parts.
+        let mut hasher = Hasher::new();
+        let mut part_bytes = 0;
+        while let Some(block) = blocks.next()? {
+            if self.interrupt.load(Ordering::Relaxed) || uploads.has_failed() {
+                break;
+            }
+            chunker.push(&block.bytes, &mut |chunk| writer.push(chunk));
+            self.progress.advance(Step::Read, block.bytes.len() as u64);
+            readers.release(&block);
+            if let Files::Whole(whole) = block.files {
+                files.extend(whole);
+                continue;
+            }
+            hasher.update(&block.bytes);
+            part_bytes += block.bytes.len() as u64;
+            if let Files::LastPart(mut file) = block.files {
+                file.changed |= file.size_bytes != part_bytes;
+                file.size_bytes = std::mem::take(&mut part_bytes);
+                file.digest = std::mem::take(&mut hasher).finish();
+                files.push(file);
+            }
+        }
+        if self.interrupt.load(Ordering::Relaxed) {
+            return Err(SaveError::Interrupted);
+        }
+        chunker.finish(&mut |chunk| writer.push(chunk));
+        Ok((files, writer.finish()))
+    }
+
+    /// Writes the snapshot, then the entry.
+    fn publish(&self, scan: Scan, bodies: Bodies, mut stored_bytes: u64) -> Result<SaveOutcome, SaveError> {
+        let too_large = |error: FormatError| SaveError::TooLarge(error.to_string());
+        let Bodies { files, stream } = bodies;
+        let mut warnings = scan.warnings;
+        let mut xattrs = match self.options.xattrs {
+            Xattrs::Keep => scan::folder_xattrs(&scan.tree, &scan.roots)?,
+            Xattrs::Drop => Vec::new(),
+        };
+        let mut nodes = scan.tree.into_nodes();
+        for file in files {
+            if file.changed {
+                let warning = Warning::Changed {
+                    path: tree::path_in(&nodes, file.node),
+                };
+                self.progress.warn(&warning);
+                warnings.push(warning);
+            }
+            let node = &mut nodes[file.node as usize];
+            node.mode = file.mode;
+            node.mtime = file.mtime;
+            node.kind = NodeKind::File {
+                size_bytes: file.size_bytes,
+                digest: file.digest,
+            };
+            xattrs.extend(file.xattrs);
+        }
+        xattrs.sort_by(|a, b| (a.node, &a.name).cmp(&(b.node, &b.name)));
+        let tree = Tree::new(nodes).map_err(too_large)?;
+        let (files, content_bytes) = (tree.files(), tree.content_bytes());
+        let snapshot =
+            Snapshot::new(stream.packs, stream.frames, stream.chunks, tree, xattrs).map_err(too_large)?;
+        let stored = Bytes::from(snapshot.encode());
+        drop(snapshot);
+        let id = SnapshotId::of(&stored);
+        let snapshot_bytes = stored.len() as u64;
+        let limit = ContentKind::Snapshot.max_bytes();
+        if snapshot_bytes > limit {
+            return Err(SaveError::TooLarge(format!(
+                "its listing has {snapshot_bytes} bytes; {limit} are the most"
+            )));
+        }
+        let write = self.store.write_bytes(ContentId::Snapshot(id), stored);
+        if self.runtime.run(self.interrupt, write)? == Written::New {
+            stored_bytes += snapshot_bytes;
+        }
+        let entry = Entry {
+            schema: Entry::SCHEMA.to_owned(),
+            snapshot: id,
+            created_at: self.options.now,
+            content_bytes,
+            files,
+            facts: self.options.facts.clone(),
+        };
+        let create = self.store.create_entry(&self.options.name, &entry);
+        match self.runtime.run(self.interrupt, create)? {
+            CreatedEntry::Existed(entry) => Ok(SaveOutcome::KeyExists(entry)),
+            CreatedEntry::Created => Ok(SaveOutcome::Saved(Saved {
+                snapshot: id,
+                files,
+                content_bytes,
+                new_chunk_bytes: stream.new_chunk_bytes,
+                reused_bytes: stream.reused_bytes,
+                stored_bytes,
+                warnings,
+            })),
+        }
+    }
+}
+
+/// What reading the files gave.
+struct Bodies {
+    files: Vec<ReadFile>,
+    stream: StoredStream,
 }

@@ -1,0 +1,323 @@
+//! Reading file bodies ahead, on several threads, and handing them over in path order.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use crossbeam_channel::{Receiver, Sender};
+use headstart_digest::Digest;
+use headstart_fs::{AtPath as _, PathError};
+use parking_lot::{Condvar, Mutex};
+use rustix::fs::{self, FileType, Mode, OFlags, Stat};
+
+use super::{SaveError, Xattrs, scan::Scan};
+use crate::{
+    Mtime, NodeKind, Xattr,
+    dir_handles::{self, DirHandles},
+    tree::FILE_MODE_MASK,
+    xattrs,
+};
+
+/// Small files are read and handed over together until they have this many bytes.
+const BLOCK_BYTES: u64 = 1 << 20;
+/// And not more than this many files.
+const BLOCK_FILES: usize = 512;
+/// Larger files are read in parts of this size, so that one does not fill the memory.
+const PART_BYTES: u64 = 4 << 20;
+/// Bytes read and not yet chunked.
+const READ_AHEAD_BYTES: u64 = 48 << 20;
+
+/// What to read next.
+enum Job {
+    /// Whole files: nodes, ascending.
+    Files { nodes: Vec<u32>, bytes: u64 },
+    /// A part of a large file.
+    Part { node: u32, offset: u64, bytes: u64, is_last: bool },
+}
+
+/// The next bytes of the stream.
+pub(super) struct Block {
+    pub(super) bytes: Vec<u8>,
+    pub(super) files: Files,
+    /// What the reader was told it would cost.
+    cost: u64,
+}
+
+/// Whose bytes a block has.
+pub(super) enum Files {
+    /// Whole files, in order.
+    Whole(Vec<ReadFile>),
+    /// Not the last part of a file.
+    Part,
+    /// The last part of a file.
+    LastPart(ReadFile),
+}
+
+/// What was found out about a file by reading it.
+pub(super) struct ReadFile {
+    pub(super) node: u32,
+    pub(super) size_bytes: u64,
+    /// The digest of its body. The size and digest of a file read in parts are for who has all parts to tell.
+    pub(super) digest: Digest,
+    pub(super) mode: u16,
+    pub(super) mtime: Mtime,
+    pub(super) xattrs: Vec<Xattr>,
+    /// It changed while it was read, and again at the second try.
+    pub(super) changed: bool,
+}
+
+/// Reads the files of a scan. Shared by the reading threads.
+pub(super) struct Readers<'a> {
+    scan: &'a Scan,
+    xattrs: Xattrs,
+    interrupt: &'a AtomicBool,
+    jobs: Mutex<Jobs>,
+    room: Condvar,
+}
+
+struct Jobs {
+    next: std::vec::IntoIter<Job>,
+    sequence: u64,
+    /// Bytes handed out and not yet given back.
+    in_flight: u64,
+    stopped: bool,
+}
+
+impl<'a> Readers<'a> {
+    pub(super) fn new(scan: &'a Scan, xattrs: Xattrs, interrupt: &'a AtomicBool) -> Self {
+        Readers {
+            scan,
+            xattrs,
+            interrupt,
+            jobs: Mutex::new(Jobs {
+                next: plan_jobs(scan).into_iter(),
+                sequence: 0,
+                in_flight: 0,
+                stopped: false,
+            }),
+            room: Condvar::new(),
+        }
+    }
+
+    /// Works until there is nothing left, or nobody listens. Run on each reading thread.
+    pub(super) fn run(&self, blocks: &Sender<(u64, Result<Block, PathError>)>) {
+        let mut dirs = DirHandles::new(&self.scan.tree, &self.scan.roots);
+        while let Some((sequence, job)) = self.take() {
+            if blocks.send((sequence, self.read(&mut dirs, job))).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Gives the readers room for what is done with.
+    pub(super) fn release(&self, block: &Block) {
+        self.jobs.lock().in_flight -= block.cost;
+        self.room.notify_all();
+    }
+
+    /// Lets every reader end soon.
+    pub(super) fn stop(&self) {
+        self.jobs.lock().stopped = true;
+        self.room.notify_all();
+    }
+
+    /// Jobs are handed out in order, and room is taken in that order: the one the consumer waits for always has room.
+    fn take(&self) -> Option<(u64, Job)> {
+        let mut jobs = self.jobs.lock();
+        while jobs.in_flight >= READ_AHEAD_BYTES && !jobs.stopped {
+            self.room.wait(&mut jobs);
+        }
+        if jobs.stopped || self.interrupt.load(Ordering::Relaxed) {
+            return None;
+        }
+        let job = jobs.next.next()?;
+        jobs.in_flight += job.bytes();
+        jobs.sequence += 1;
+        Some((jobs.sequence - 1, job))
+    }
+
+    fn read(&self, dirs: &mut DirHandles<'_>, job: Job) -> Result<Block, PathError> {
+        let cost = job.bytes();
+        let mut bytes = Vec::new();
+        let files = match job {
+            Job::Files { nodes, bytes: total } => {
+                bytes.reserve_exact(total as usize);
+                let mut files = Vec::with_capacity(nodes.len());
+                for node in nodes {
+                    files.push(self.read_whole(dirs, node, &mut bytes)?);
+                }
+                Files::Whole(files)
+            }
+            Job::Part { node, offset, bytes: wanted, is_last } => {
+                let (file, before) = open(dirs, node)?;
+                append(&file, offset, wanted as usize, &mut bytes).at("read", dirs.path(node))?;
+                if is_last {
+                    let size_bytes = offset + bytes.len() as u64;
+                    let mut described =
+                        self.describe(dirs, node, &file, &before, size_bytes, Digest::of(b""))?;
+                    // The earlier parts were read since the scan.
+                    described.changed |= described.mtime != self.scan.tree.nodes()[node as usize].mtime;
+                    Files::LastPart(described)
+                } else {
+                    Files::Part
+                }
+            }
+        };
+        Ok(Block { bytes, files, cost })
+    }
+
+    fn read_whole(
+        &self,
+        dirs: &mut DirHandles<'_>,
+        node: u32,
+        block: &mut Vec<u8>,
+    ) -> Result<ReadFile, PathError> {
+        let start = block.len();
+        let mut is_second_try = false;
+        loop {
+            let (file, before) = open(dirs, node)?;
+            block.truncate(start);
+            // One that grew beyond a part meanwhile is not worth the memory: its size tells that it changed.
+            let wanted = (before.st_size as u64).min(PART_BYTES);
+            append(&file, 0, wanted as usize, block).at("read", dirs.path(node))?;
+            let body = &block[start..];
+            let described =
+                self.describe(dirs, node, &file, &before, body.len() as u64, Digest::of(body))?;
+            if !described.changed || is_second_try {
+                return Ok(described);
+            }
+            is_second_try = true;
+        }
+    }
+
+    fn describe(
+        &self,
+        dirs: &DirHandles<'_>,
+        node: u32,
+        file: &OwnedFd,
+        before: &Stat,
+        size_bytes: u64,
+        digest: Digest,
+    ) -> Result<ReadFile, PathError> {
+        let after = fs::fstat(file).at("look at", dirs.path(node))?;
+        // As it was before: whatever is written later leaves a later time on disk.
+        let mtime = dir_handles::mtime(before);
+        Ok(ReadFile {
+            node,
+            size_bytes,
+            digest,
+            mode: (before.st_mode & FILE_MODE_MASK) as u16,
+            mtime,
+            xattrs: match self.xattrs {
+                Xattrs::Keep => xattrs::read(file, node).at("read the attributes of", dirs.path(node))?,
+                Xattrs::Drop => Vec::new(),
+            },
+            changed: after.st_size as u64 != size_bytes || dir_handles::mtime(&after) != mtime,
+        })
+    }
+}
+
+impl Job {
+    fn bytes(&self) -> u64 {
+        match self {
+            Job::Files { bytes, .. } | Job::Part { bytes, .. } => *bytes,
+        }
+    }
+}
+
+fn plan_jobs(scan: &Scan) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    let mut nodes = Vec::new();
+    let mut bytes = 0;
+    for (node, index) in scan.tree.nodes().iter().zip(0u32..) {
+        let NodeKind::File { size_bytes, .. } = node.kind else {
+            continue;
+        };
+        let is_large = size_bytes > PART_BYTES;
+        let is_full = bytes + size_bytes > BLOCK_BYTES || nodes.len() == BLOCK_FILES;
+        if !nodes.is_empty() && (is_large || is_full) {
+            jobs.push(Job::Files { nodes: std::mem::take(&mut nodes), bytes });
+            bytes = 0;
+        }
+        if is_large {
+            for offset in (0..size_bytes).step_by(PART_BYTES as usize) {
+                let bytes = PART_BYTES.min(size_bytes - offset);
+                let is_last = offset + bytes == size_bytes;
+                jobs.push(Job::Part { node: index, offset, bytes, is_last });
+            }
+        } else {
+            nodes.push(index);
+            bytes += size_bytes;
+        }
+    }
+    if !nodes.is_empty() {
+        jobs.push(Job::Files { nodes, bytes });
+    }
+    jobs
+}
+
+fn open(dirs: &mut DirHandles<'_>, node: u32) -> Result<(OwnedFd, Stat), PathError> {
+    // What was a file at the scan may be a named pipe now: opening must not wait for its other end.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let (folder, name) = dirs.place(node)?;
+    let file = fs::openat(folder, name, flags, Mode::empty());
+    let file = file.at("open", dirs.path(node))?;
+    let stat = fs::fstat(&file).at("look at", dirs.path(node))?;
+    if dir_handles::file_type(&stat) != FileType::RegularFile {
+        let changed = std::io::Error::other("it is no longer a regular file");
+        return Err(changed).at("read", dirs.path(node));
+    }
+    Ok((file, stat))
+}
+
+/// Appends up to `wanted` bytes of `file` from `offset` on; less when it ends before.
+fn append(file: &OwnedFd, offset: u64, wanted: usize, buffer: &mut Vec<u8>) -> rustix::io::Result<()> {
+    let start = buffer.len();
+    buffer.resize(start + wanted, 0);
+    let mut filled = 0;
+    while filled < wanted {
+        let at = offset + filled as u64;
+        let room = &mut buffer[start + filled..];
+        match rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *room, at))? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    buffer.truncate(start + filled);
+    Ok(())
+}
+
+/// Puts blocks in order.
+pub(super) struct InOrder {
+    blocks: Receiver<(u64, Result<Block, PathError>)>,
+    early: BTreeMap<u64, Result<Block, PathError>>,
+    next: u64,
+}
+
+impl InOrder {
+    pub(super) fn new(blocks: Receiver<(u64, Result<Block, PathError>)>) -> Self {
+        InOrder {
+            blocks,
+            early: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    /// The next block, or `None` when the readers are done, or were interrupted.
+    pub(super) fn next(&mut self) -> Result<Option<Block>, SaveError> {
+        loop {
+            if let Some(block) = self.early.remove(&self.next) {
+                self.next += 1;
+                return Ok(Some(block?));
+            }
+            match self.blocks.recv() {
+                Ok((sequence, block)) => {
+                    self.early.insert(sequence, block);
+                }
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+}
