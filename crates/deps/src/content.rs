@@ -166,7 +166,8 @@ pub(crate) fn entries_with_prefixes(
 /// Names in a folder, in order; none when it does not exist or is reached through a link.
 fn names_in(root: &Path, folder: &RelPath) -> Result<Vec<Vec<u8>>, DepsError> {
     let on_disk = folder.join_to(root);
-    if !folder.is_root() && !is_reached(root, folder) {
+    let is_link = || on_disk.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+    if !folder.is_root() && (!is_reached(root, folder) || is_link()) {
         return Ok(Vec::new());
     }
     let entries = match std::fs::read_dir(&on_disk) {

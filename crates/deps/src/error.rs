@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use headstart_fs::PathError;
+use headstart_fs::{PathError, RelPath};
 use headstart_process::ProcessError;
-use headstart_store::StoreError;
+use headstart_store::{RestoreError, SaveError, StoreError};
 
 /// Why a dependency cache could not be found, saved, restored or installed.
 #[derive(Debug, thiserror::Error)]
@@ -43,25 +43,23 @@ pub enum DepsError {
         /// Why.
         reason: String,
     },
-    /// What is installed does not match the lockfile, so that saving it under the lockfile's key would be a lie.
-    #[error("{cache} is not saved: {reason}")]
-    Stale {
+    /// The store holds a snapshot under the cache's key that reaches outside the cache. It was not restored.
+    #[error("the snapshot for {cache} would write to {path}, which is no part of that cache")]
+    Outside {
         /// The cache.
         cache: String,
-        /// What does not match.
-        reason: String,
+        /// The path, relative to the cache's root.
+        path: RelPath,
     },
-    /// There is nothing on disk to save.
-    #[error("{cache} has nothing to save: {} does not exist", path.display())]
-    NothingToSave {
-        /// The cache.
-        cache: String,
-        /// Where it would be.
-        path: PathBuf,
-    },
+    /// A tree could not be saved.
+    #[error("the cache was not saved")]
+    Save(#[source] SaveError),
+    /// A tree could not be restored.
+    #[error("the cache was not restored")]
+    Restore(#[source] RestoreError),
     /// The store.
     #[error("the store did not answer")]
-    Store(#[from] StoreError),
+    Store(#[source] StoreError),
     /// The manager's own install failed.
     #[error("the install of {} failed", project.display())]
     Install {
@@ -76,4 +74,43 @@ pub enum DepsError {
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl DepsError {
+    /// True when the store is to blame: the caller may go on as after a miss, for nothing was touched.
+    pub fn is_like_a_miss(&self) -> bool {
+        match self {
+            DepsError::Store(error) => !matches!(error, StoreError::Io(_)),
+            DepsError::Restore(error) => error.is_like_a_miss(),
+            DepsError::Outside { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+impl From<StoreError> for DepsError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Interrupted => DepsError::Interrupted,
+            error => DepsError::Store(error),
+        }
+    }
+}
+
+impl From<SaveError> for DepsError {
+    fn from(error: SaveError) -> Self {
+        match error {
+            SaveError::Interrupted => DepsError::Interrupted,
+            error => DepsError::Save(error),
+        }
+    }
+}
+
+impl From<RestoreError> for DepsError {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Interrupted => DepsError::Interrupted,
+            error => DepsError::Restore(error),
+        }
+    }
 }

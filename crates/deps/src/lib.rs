@@ -19,12 +19,16 @@ mod files;
 mod find;
 mod freshness;
 mod host;
+mod install;
 mod key;
 mod managers;
 mod node;
 mod npmrc;
 mod project;
+mod restore;
+mod save;
 mod search;
+mod status;
 #[cfg(test)]
 mod testing;
 mod tools;
@@ -35,7 +39,16 @@ pub use custom::KNOWN_ROOTS;
 pub use error::DepsError;
 pub use find::find_caches;
 pub use host::Host;
+pub use install::{InstallOutput, install};
 pub use key::{InputKind, KeyInput};
+pub use restore::{RestoreOutcome, RestoreSettings, ThenInstall, restore};
+pub use save::{SaveOutcome, SaveSettings, save};
+pub use status::{CacheStatus, InStore, OnDisk, status};
 pub use tools::{KNOWN_TOOLS, ProcessTools, Tools};
 
 pub(crate) use freshness::Freshness;
+
+/// Where the entries of dependency caches are in a store.
+pub fn namespace() -> headstart_store::Namespace {
+    "deps".parse().expect("four plain letters")
+}

@@ -194,7 +194,8 @@ impl Draft {
             OnRestoreKey::Useful | OnRestoreKey::NeedsInstall => vec![keys.restore],
         };
         self.paths.sort();
-        self.paths.dedup();
+        // Folders sort before what is in them, and a snapshot's roots do not lie in each other.
+        self.paths.dedup_by(|path, before| path.starts_with(before));
         DependencyCache {
             name: self.name,
             manager: self.manager,

@@ -1,0 +1,165 @@
+//! Restoring a dependency cache: the exact key, then what a restore key is good for, then nothing.
+
+use std::{path::PathBuf, sync::atomic::AtomicBool};
+
+use headstart_digest::SnapshotId;
+use headstart_fs::{AtPath as _, RelPath};
+use headstart_store::{
+    ContentId, LinkMode, Progress, RestoreOptions, Restored, Runtime, Snapshot, Store, StoreError,
+    StoreExt as _, Xattrs,
+};
+
+use crate::{
+    DependencyCache, DepsError, OnRestoreKey,
+    content::Content,
+    namespace,
+    status::{InStore, look_up},
+};
+
+/// What a restore needs besides the cache.
+#[derive(Debug, Clone)]
+pub struct RestoreSettings {
+    /// How files are made.
+    pub link: LinkMode,
+    /// The pool of expanded files, for `link` modes that use one.
+    pub pool: Option<PathBuf>,
+    /// Whether the frozen install runs afterwards. Only then is an older installed tree restored.
+    pub then: ThenInstall,
+}
+
+/// Whether the manager's frozen install follows a restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThenInstall {
+    /// It runs in any case that is not an exact hit.
+    Yes,
+    /// It does not.
+    No,
+}
+
+/// What became of a restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoreOutcome {
+    /// The exact key: what is on disk is what the lockfile asks for.
+    Exact(Restored),
+    /// An older version, for the manager to complete.
+    Older {
+        /// Its key.
+        key: String,
+        /// The numbers.
+        restored: Restored,
+    },
+    /// No key matched; nothing was touched.
+    Miss,
+    /// The store has an older installed tree, which is of no use without the install; nothing was touched.
+    OlderUnused {
+        /// Its key.
+        key: String,
+    },
+    /// A file was there that must not be replaced; nothing was touched.
+    LeftAlone {
+        /// The file.
+        because_of: PathBuf,
+    },
+}
+
+/// Restores the best match of the cache's keys.
+pub fn restore(
+    cache: &DependencyCache,
+    store: &dyn Store,
+    runtime: &Runtime,
+    settings: &RestoreSettings,
+    progress: &dyn Progress,
+    interrupt: &AtomicBool,
+) -> Result<RestoreOutcome, DepsError> {
+    if let Some(file) = &cache.left_alone_if {
+        let file = file.join_to(&cache.root);
+        if file.symlink_metadata().is_ok() {
+            return Ok(RestoreOutcome::LeftAlone { because_of: file });
+        }
+    }
+    let (key, older, entry) = match runtime.run(interrupt, look_up(cache, store))? {
+        InStore::Miss => return Ok(RestoreOutcome::Miss),
+        InStore::Exact(entry) => (cache.key.clone(), false, entry),
+        InStore::Older(info) => {
+            let key = info.name.key().to_owned();
+            if cache.on_restore_key == OnRestoreKey::NeedsInstall && settings.then == ThenInstall::No {
+                return Ok(RestoreOutcome::OlderUnused { key });
+            }
+            (key, true, runtime.run(interrupt, store.read_entry(&info.name))?)
+        }
+    };
+    let roots = runtime.run(interrupt, load_roots(store, entry.snapshot))?;
+    check_roots(cache, &roots)?;
+    let options = RestoreOptions {
+        namespace: namespace(),
+        key: key.clone(),
+        restore_keys: Vec::new(),
+        root: cache.root.clone(),
+        link: settings.link,
+        pool: settings.pool.clone(),
+        xattrs: Xattrs::Drop,
+    };
+    let restored = match headstart_store::restore(store, runtime, &options, progress, interrupt)? {
+        headstart_store::RestoreOutcome::Restored(restored) => restored,
+        // Evicted since it was looked up.
+        headstart_store::RestoreOutcome::Miss => return Ok(RestoreOutcome::Miss),
+    };
+    remove_leftovers(cache, &roots)?;
+    Ok(match older {
+        false => RestoreOutcome::Exact(restored),
+        true => RestoreOutcome::Older { key, restored },
+    })
+}
+
+/// The paths a snapshot restores to.
+async fn load_roots(store: &dyn Store, id: SnapshotId) -> Result<Vec<RelPath>, StoreError> {
+    let stored = store.read(ContentId::Snapshot(id)).await?;
+    let snapshot = Snapshot::parse(&stored)
+        .map_err(|error| error.in_store(ContentId::Snapshot(id), store.location()))?;
+    Ok(snapshot.tree().roots().map(|(_, path)| path).collect())
+}
+
+/// Whoever can write to a store could put anything under a cache's key; it still reaches only where the cache is: not
+/// `.git/hooks` of the project, not `bin` of the cargo home.
+fn check_roots(cache: &DependencyCache, roots: &[RelPath]) -> Result<(), DepsError> {
+    let outside = roots
+        .iter()
+        .find(|root| !cache.paths.iter().any(|path| root.starts_with(path)) && !cache.may_hold(root));
+    match outside {
+        Some(path) => Err(DepsError::Outside {
+            cache: cache.title(),
+            path: path.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+impl DependencyCache {
+    /// Whether an older version of the cache may have had this path: `node_modules` of a workspace that is gone.
+    fn may_hold(&self, root: &RelPath) -> bool {
+        self.content == Content::Paths
+            && root.file_name() == Some(b"node_modules")
+            && self
+                .paths
+                .iter()
+                .any(|path| path.file_name() == Some(b"node_modules"))
+            && !root.components().any(|component| component.starts_with(b"."))
+    }
+}
+
+/// Takes away what is on disk at paths of the cache that the restored tree does not have: a `node_modules` of a
+/// workspace that needs none would be found before the root's.
+fn remove_leftovers(cache: &DependencyCache, roots: &[RelPath]) -> Result<(), DepsError> {
+    if cache.content != Content::Paths {
+        return Ok(());
+    }
+    for path in cache.paths.iter().filter(|path| !roots.contains(path)) {
+        let on_disk = path.join_to(&cache.root);
+        match on_disk.symlink_metadata() {
+            Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(&on_disk).at("remove", &on_disk)?,
+            Ok(_) => std::fs::remove_file(&on_disk).at("remove", &on_disk)?,
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
