@@ -12,7 +12,6 @@ use std::{
     },
 };
 
-use gix::objs::Kind;
 use parking_lot::{Condvar, Mutex};
 
 use super::{

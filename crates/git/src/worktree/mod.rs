@@ -8,18 +8,37 @@
 //! - no existing file is replaced and no symlink is followed;
 //! - the index appears last and only when every file it lists was written.
 
-use std::sync::atomic::AtomicBool;
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
-use gix::{ObjectId, objs::Kind};
+use gix::{
+    ObjectId,
+    bstr::ByteSlice as _,
+    objs::{Find as _, Kind, tree::EntryKind},
+    validate::path::component,
+};
+use headstart_fs::AtPath as _;
+use parking_lot::Mutex;
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::{
     pack::{ObjectData, ObjectSink, PackError},
     sparse::Cone,
 };
 
+mod attributes;
 mod error;
+mod files;
+mod index;
+mod plan;
+mod tree;
 
+use attributes::{Converted, Converter};
 pub(crate) use error::WorktreeError;
+use files::Files;
+use plan::{Job, Plan};
 
 /// What part of the tip is written.
 #[derive(Debug, Clone, Default)]
@@ -40,39 +59,180 @@ pub(crate) struct WrittenWorktree {
 /// Writes the working tree and the index of one commit into an empty working tree.
 ///
 /// As an [`ObjectSink`] it writes files while a pack arrives; [`WorktreeWriter::finish`] adds what did not pass by.
-pub(crate) struct WorktreeWriter {}
+pub(crate) struct WorktreeWriter {
+    plan: Mutex<Plan>,
+    files: Files,
+    converter: Converter,
+    /// Symlinks are files with the target in them (`core.symlinks=false`).
+    symlinks_as_files: bool,
+    index_path: PathBuf,
+    written_files: AtomicU64,
+    written_bytes: AtomicU64,
+}
 
 impl WorktreeWriter {
     /// Prepares to write commit `tip` into the working tree of `repo`, as its configuration asks: open `repo` after
-    /// its configuration was written. Takes `index.lock`, so that a second writer fails.
+    /// its configuration was written.
     pub(crate) fn new(
-        _repo: &gix::Repository,
-        _tip: ObjectId,
-        _options: WorktreeOptions,
+        repo: &gix::Repository,
+        tip: ObjectId,
+        options: WorktreeOptions,
     ) -> Result<Self, WorktreeError> {
-        Ok(WorktreeWriter {})
+        let root = repo.workdir().ok_or(WorktreeError::Bare)?;
+        let config = repo.config_snapshot();
+        let boolean = |key: &str, default: bool| -> Result<bool, WorktreeError> {
+            let value = config
+                .try_boolean(key)
+                .map_err(|error| WorktreeError::Config(error.into()))?;
+            Ok(value.unwrap_or(default))
+        };
+        let protect = component::Options {
+            protect_windows: cfg!(windows),
+            protect_hfs: boolean("core.protectHFS", cfg!(target_os = "macos"))?,
+            protect_ntfs: boolean("core.protectNTFS", true)?,
+        };
+        let converter = Converter::new(repo, tip)?;
+        Ok(WorktreeWriter {
+            plan: Mutex::new(Plan::new(tip, options.sparse, protect, converter.outermost())),
+            files: Files::new(root)?,
+            converter,
+            symlinks_as_files: !boolean("core.symlinks", true)?,
+            index_path: repo.index_path(),
+            written_files: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
+        })
     }
 
     /// What was written so far.
     pub(crate) fn progress(&self) -> WrittenWorktree {
-        WrittenWorktree::default()
+        WrittenWorktree {
+            files: self.written_files.load(Ordering::Relaxed),
+            bytes: self.written_bytes.load(Ordering::Relaxed),
+        }
     }
 
     /// Objects that are known to be needed and did not pass by yet: after the trees of a sparse clone have come, the
     /// blobs of the cone.
     pub(crate) fn missing(&self) -> Vec<ObjectId> {
-        Vec::new()
+        self.plan.lock().wanted()
     }
 
     /// Writes what is still missing from `objects`, then the index. Filter drivers (such as LFS) run here, so HEAD and
     /// the configuration of the remote should be in place.
     pub(crate) fn finish(
         self,
-        _objects: &gix::OdbHandle,
-        _interrupt: &AtomicBool,
+        objects: &gix::OdbHandle,
+        interrupt: &AtomicBool,
     ) -> Result<WrittenWorktree, WorktreeError> {
-        Ok(WrittenWorktree::default())
+        // Each round brings the trees of one more level, and the attributes of those before.
+        loop {
+            let structure = self.plan.lock().wanted_structure();
+            if structure.is_empty() {
+                break;
+            }
+            self.take_from(objects, structure, Drivers::Wait, interrupt)?;
+        }
+        let files = self.plan.lock().wanted();
+        self.take_from(objects, files, Drivers::Wait, interrupt)?;
+        let for_drivers = self.plan.lock().wanted();
+        self.take_from(objects, for_drivers, Drivers::Run, interrupt)?;
+
+        let written = self.progress();
+        let (mut entries, trees) = self.plan.into_inner().into_index();
+        let index = index::encode(&mut entries, &trees);
+        publish_index(&self.index_path, &index)?;
+        Ok(written)
     }
+
+    /// Reads objects from the database and takes them as if they came in a pack.
+    fn take_from(
+        &self,
+        objects: &gix::OdbHandle,
+        ids: Vec<ObjectId>,
+        drivers: Drivers,
+        interrupt: &AtomicBool,
+    ) -> Result<(), WorktreeError> {
+        let objects = Mutex::new(objects.clone());
+        ids.into_par_iter().try_for_each_init(
+            || objects.lock().clone(),
+            |objects, id| {
+                if interrupt.load(Ordering::Relaxed) {
+                    return Err(WorktreeError::Interrupted);
+                }
+                let mut data = Vec::new();
+                let found = objects
+                    .try_find(&id, &mut data)
+                    .map_err(|error| WorktreeError::ReadObject {
+                        id,
+                        source: error.into(),
+                    })?
+                    .ok_or(WorktreeError::MissingObject { id })?;
+                let kind = found.kind;
+                self.take(id, kind, ObjectData::new(data), drivers)
+            },
+        )
+    }
+
+    fn take(
+        &self,
+        id: ObjectId,
+        kind: Kind,
+        data: ObjectData,
+        drivers: Drivers,
+    ) -> Result<(), WorktreeError> {
+        let mut jobs = Vec::new();
+        self.plan
+            .lock()
+            .offer(id, kind, data, &self.converter, &mut jobs)?;
+        for job in jobs {
+            match self.write(&job, drivers)? {
+                Some(stat) => self.plan.lock().written(job.file, stat),
+                None => self.plan.lock().want_again(job.file),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one file; `None` when a filter driver has to run but may not yet.
+    fn write(&self, job: &Job, drivers: Drivers) -> Result<Option<index::FileStat>, WorktreeError> {
+        let name = job.name.as_bstr();
+        let stat = match job.kind {
+            EntryKind::Commit => return Ok(Some(self.files.make_dir(&job.dir, name)?)),
+            EntryKind::Link if !self.symlinks_as_files => {
+                self.files.write_symlink(&job.dir, name, &job.content)?
+            }
+            EntryKind::Link => self.files.write_file(&job.dir, name, false, &job.content)?,
+            EntryKind::Blob | EntryKind::BlobExecutable | EntryKind::Tree => {
+                let path = job.dir.path_of(name);
+                let path = path.as_bstr();
+                let converted = match drivers {
+                    Drivers::Wait => self.converter.convert(&job.scope, path, &job.content)?,
+                    Drivers::Run => {
+                        self.converter
+                            .convert_with_drivers(&job.scope, path, job.id, &job.content)?
+                    }
+                };
+                let content = match &converted {
+                    Converted::Unchanged => &job.content,
+                    Converted::Changed(changed) => changed,
+                    Converted::NeedsDriver => return Ok(None),
+                };
+                let executable = job.kind == EntryKind::BlobExecutable;
+                self.files.write_file(&job.dir, name, executable, content)?
+            }
+        };
+        self.written_files.fetch_add(1, Ordering::Relaxed);
+        self.written_bytes
+            .fetch_add(u64::from(stat.size), Ordering::Relaxed);
+        Ok(Some(stat))
+    }
+}
+
+/// Whether filter drivers may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drivers {
+    Run,
+    Wait,
 }
 
 impl ObjectSink for WorktreeWriter {
@@ -80,7 +240,25 @@ impl ObjectSink for WorktreeWriter {
         kind != Kind::Tag
     }
 
-    fn object(&self, _id: ObjectId, _kind: Kind, _data: ObjectData) -> Result<(), PackError> {
-        Ok(())
+    fn object(&self, id: ObjectId, kind: Kind, data: ObjectData) -> Result<(), PackError> {
+        self.take(id, kind, data, Drivers::Wait)
+            .map_err(|error| PackError::Sink(error.into()))
     }
+}
+
+/// Puts an index in place by the lock file git uses. It is held for this moment only: one left by a kill would keep
+/// git from working in the repository.
+fn publish_index(path: &Path, index: &[u8]) -> Result<(), WorktreeError> {
+    use std::io::Write as _;
+    let mut lock = path.to_owned();
+    lock.as_mut_os_string().push(".lock");
+    let mut file = std::fs::File::create_new(&lock).at("create", &lock)?;
+    let written = file
+        .write_all(index)
+        .at("write", &lock)
+        .and_then(|()| std::fs::rename(&lock, path).at("rename the lock file to", path));
+    if written.is_err() {
+        std::fs::remove_file(&lock).ok();
+    }
+    Ok(written?)
 }

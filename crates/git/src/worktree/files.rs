@@ -1,0 +1,277 @@
+//! Creates files, symlinks and directories of the working tree, relative to handles of its directories.
+//!
+//! Nothing that exists is replaced or followed: a file that is there already, or a symlink where a directory should
+//! be, is an error.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::Write as _,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use gix::bstr::{BStr, BString, ByteSlice as _};
+use headstart_fs::{AtPath as _, PathError};
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+
+use super::index::FileStat;
+
+/// Directory handles kept open: enough that neighbours in a pack, which are neighbours in a directory, find theirs,
+/// and far below the usual limit of 1024 open files.
+const OPEN_DIRS: usize = 128;
+
+/// A directory of the working tree; made when the first file in it is.
+#[derive(Debug)]
+pub(super) struct Dir {
+    /// `None` for the root.
+    parent: Option<Arc<Dir>>,
+    name: BString,
+    /// From the root, without a slash at the end; empty for the root.
+    pub(super) path: BString,
+    state: Mutex<DirState>,
+}
+
+#[derive(Debug, Default)]
+struct DirState {
+    made: bool,
+    handle: Option<Arc<OwnedFd>>,
+}
+
+impl Dir {
+    pub(super) fn root() -> Arc<Self> {
+        Arc::new(Dir {
+            parent: None,
+            name: BString::default(),
+            path: BString::default(),
+            state: Mutex::default(),
+        })
+    }
+
+    pub(super) fn child(self: &Arc<Self>, name: &BStr) -> Arc<Self> {
+        Arc::new(Dir {
+            path: self.path_of(name),
+            parent: Some(self.clone()),
+            name: name.to_owned(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// The path of `name` in this directory, from the root.
+    pub(super) fn path_of(&self, name: &BStr) -> BString {
+        let mut path = self.path.clone();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        path
+    }
+}
+
+/// Writes below one root.
+pub(super) struct Files {
+    root: PathBuf,
+    root_handle: Arc<OwnedFd>,
+    times: Timestamps,
+    /// Those with a handle, oldest first.
+    open: Mutex<VecDeque<Arc<Dir>>>,
+}
+
+impl Files {
+    /// All files get a modification time one second before now, by the clock of the file system.
+    ///
+    /// Git trusts its index only for files older than the index, in whole seconds, and reads the others again. With
+    /// this time the first `git status` reads nothing, and every later change to a file shows as another time.
+    pub(super) fn new(root: &Path) -> Result<Self, PathError> {
+        let handle = rustix::fs::open(root, DIR_FLAGS, Mode::empty()).at("open", root)?;
+        let now = tempfile::tempfile_in(root)
+            .and_then(|file| Ok(rustix::fs::fstat(&file)?))
+            .at("create a temporary file in", root)?;
+        let before = Timespec {
+            tv_sec: now.st_mtime - 1,
+            tv_nsec: 0,
+        };
+        Ok(Files {
+            root: root.to_owned(),
+            root_handle: Arc::new(handle),
+            times: Timestamps {
+                last_access: Timespec {
+                    tv_sec: 0,
+                    tv_nsec: rustix::fs::UTIME_OMIT,
+                },
+                last_modification: before,
+            },
+            open: Mutex::default(),
+        })
+    }
+
+    /// Writes a file, executable for whom the umask lets.
+    pub(super) fn write_file(
+        &self,
+        dir: &Arc<Dir>,
+        name: &BStr,
+        executable: bool,
+        content: &[u8],
+    ) -> Result<FileStat, PathError> {
+        let handle = self.handle(dir)?;
+        let path = || self.shown(dir, name);
+        let mode = if executable { 0o777 } else { 0o666 };
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&handle, name.as_bytes(), flags, Mode::from_raw_mode(mode))
+            .map_err(|error| failed("create", path(), error))?;
+        let mut file = File::from(file);
+        file.write_all(content)
+            .map_err(|error| failed("write", path(), error))?;
+        rustix::fs::futimens(&file, &self.times).map_err(|error| failed("set the time of", path(), error))?;
+        let stat = rustix::fs::fstat(&file).map_err(|error| failed("look at", path(), error))?;
+        Ok(FileStat::from(&stat))
+    }
+
+    /// Makes a symlink; where it leads is nobody's business.
+    pub(super) fn write_symlink(
+        &self,
+        dir: &Arc<Dir>,
+        name: &BStr,
+        target: &[u8],
+    ) -> Result<FileStat, PathError> {
+        let handle = self.handle(dir)?;
+        let path = || self.shown(dir, name);
+        rustix::fs::symlinkat(target, &handle, name.as_bytes())
+            .map_err(|error| failed("create the symlink", path(), error))?;
+        rustix::fs::utimensat(&handle, name.as_bytes(), &self.times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| failed("set the time of", path(), error))?;
+        self.stat(&handle, dir, name)
+    }
+
+    /// Makes the empty directory of a submodule.
+    pub(super) fn make_dir(&self, dir: &Arc<Dir>, name: &BStr) -> Result<FileStat, PathError> {
+        let handle = self.handle(dir)?;
+        rustix::fs::mkdirat(&handle, name.as_bytes(), DIR_MODE)
+            .map_err(|error| failed("create", self.shown(dir, name), error))?;
+        self.stat(&handle, dir, name)
+    }
+
+    fn stat(&self, handle: &OwnedFd, dir: &Dir, name: &BStr) -> Result<FileStat, PathError> {
+        rustix::fs::statat(handle, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW)
+            .map(|stat| FileStat::from(&stat))
+            .map_err(|error| failed("look at", self.shown(dir, name), error))
+    }
+
+    /// The handle of a directory, made with its parents if need be.
+    fn handle(&self, dir: &Arc<Dir>) -> Result<Arc<OwnedFd>, PathError> {
+        let Some(parent) = &dir.parent else {
+            return Ok(self.root_handle.clone());
+        };
+        let mut state = dir.state.lock();
+        if let Some(handle) = &state.handle {
+            return Ok(handle.clone());
+        }
+        // Locks are taken from a directory to its parents, never the other way.
+        let above = self.handle(parent)?;
+        let shown = || self.shown(parent, dir.name.as_bstr());
+        if !state.made {
+            match rustix::fs::mkdirat(above.as_fd(), dir.name.as_bytes(), DIR_MODE) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => state.made = true,
+                Err(error) => return Err(failed("create", shown(), error)),
+            }
+        }
+        let handle = rustix::fs::openat(
+            above.as_fd(),
+            dir.name.as_bytes(),
+            DIR_FLAGS | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )
+        .map_err(|error| failed("open", shown(), error))?;
+        let handle = Arc::new(handle);
+        state.handle = Some(handle.clone());
+        drop(state);
+        self.remember_open(dir);
+        Ok(handle)
+    }
+
+    fn remember_open(&self, dir: &Arc<Dir>) {
+        let mut open = self.open.lock();
+        open.push_back(dir.clone());
+        let oldest = (open.len() > OPEN_DIRS).then(|| open.pop_front()).flatten();
+        drop(open);
+        if let Some(oldest) = oldest {
+            oldest.state.lock().handle = None;
+        }
+    }
+
+    fn shown(&self, dir: &Dir, name: &BStr) -> PathBuf {
+        self.root.join(std::ffi::OsStr::from_bytes(&dir.path_of(name)))
+    }
+}
+
+const DIR_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const DIR_MODE: Mode = Mode::RWXU.union(Mode::RWXG).union(Mode::RWXO);
+
+fn failed(action: &'static str, path: PathBuf, error: impl Into<std::io::Error>) -> PathError {
+    PathError {
+        action,
+        path,
+        source: error.into(),
+    }
+}
+
+impl From<&rustix::fs::Stat> for FileStat {
+    fn from(stat: &rustix::fs::Stat) -> Self {
+        FileStat {
+            ctime: (stat.st_ctime as u32, stat.st_ctime_nsec as u32),
+            mtime: (stat.st_mtime as u32, stat.st_mtime_nsec as u32),
+            dev: stat.st_dev as u32,
+            ino: stat.st_ino as u32,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            size: stat.st_size as u32,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn directories_appear_with_their_first_file_and_handles_are_few() {
+        let temp = tempfile::tempdir().unwrap();
+        let files = Files::new(temp.path()).unwrap();
+        let mut dir = Dir::root();
+        for depth in 0..2 * OPEN_DIRS {
+            dir = dir.child(format!("d{}", depth % 10).as_str().into());
+        }
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+        let stat = files.write_file(&dir, "f".into(), true, b"content").unwrap();
+        assert_eq!(stat.size, 7);
+        assert_eq!(files.open.lock().len(), OPEN_DIRS);
+        let written = temp.path().join(dir.path.to_str().unwrap()).join("f");
+        assert_eq!(fs::read(written).unwrap(), b"content");
+    }
+
+    #[test]
+    fn nothing_is_replaced_or_followed() {
+        let outside = tempfile::tempdir().unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("there"), "old").unwrap();
+        symlink(outside.path(), temp.path().join("link")).unwrap();
+        let files = Files::new(temp.path()).unwrap();
+        let root = Dir::root();
+        assert!(files.write_file(&root, "there".into(), false, b"new").is_err());
+        assert!(files.write_file(&root, "link".into(), false, b"new").is_err());
+        assert!(files.write_symlink(&root, "there".into(), b"x").is_err());
+        let error = files
+            .write_file(&root.child("link".into()), "f".into(), false, b"new")
+            .unwrap_err();
+        assert_eq!(error.path, temp.path().join("link"));
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+        assert_eq!(fs::read(temp.path().join("there")).unwrap(), b"old");
+    }
+}
