@@ -110,7 +110,7 @@ pub(crate) struct FetchedRef {
 }
 
 impl RefPlan {
-    /// What to ask for, each object once.
+    /// What to ask for, each object once, sorted.
     pub(crate) fn wants(&self) -> Vec<ObjectId> {
         let ids: BTreeSet<ObjectId> = self.fetched.iter().map(|fetched| fetched.target.id).collect();
         ids.into_iter().collect()
@@ -132,11 +132,13 @@ impl RefPlan {
         }
     }
 
-    /// What git writes into the `.promisor` file beside a pack: the refs it was fetched for.
-    pub(crate) fn promisor_lines(&self) -> Vec<u8> {
+    /// What git writes into the `.promisor` file beside a pack: the refs it was fetched for. `wants` is
+    /// what was asked for, sorted.
+    pub(crate) fn promisor_lines(&self, wants: &[ObjectId]) -> Vec<u8> {
         let lines = self
             .fetched
             .iter()
+            .filter(|fetched| wants.binary_search(&fetched.target.id).is_ok())
             .map(|fetched| format!("{} {}\n", fetched.target.id, fetched.remote_name));
         lines.collect::<String>().into_bytes()
     }
@@ -238,10 +240,6 @@ impl RemoteRefs {
             if let Some((name, target)) = wanted {
                 let local_name = self.local_name(name, selection.remote);
                 refspec = Some([b"+".as_slice(), name, b":", &local_name].concat().into());
-                if name.starts_with(TAGS) {
-                    // Git does not force tags.
-                    refspec = Some([name.as_bytes(), b":", &local_name].concat().into());
-                }
                 fetched.push(FetchedRef {
                     remote_name: name.into(),
                     local_name: Some(local_name),
@@ -479,7 +477,7 @@ mod tests {
             ..selection
         };
         let plan = on_main().plan(&single).unwrap();
-        assert_eq!(plan.refspec.unwrap(), "refs/tags/v1:refs/tags/v1");
+        assert_eq!(plan.refspec.unwrap(), "+refs/tags/v1:refs/tags/v1");
         let no_tags = Selection {
             tags: false,
             ..selection

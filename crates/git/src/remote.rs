@@ -23,13 +23,12 @@ use crate::{
     credential::Credential,
     environment::GitEnvironment,
     remote_url::RemoteUrl,
-    transport::{self, Ending, FailureSlot, HttpClient, HttpSettings, Patience, Transport},
+    transport::{self, Ending, Failure, FailureSlot, HttpClient, HttpSettings, Patience, Transport},
 };
 
 mod error;
 
 pub use error::RemoteError;
-use error::Said;
 
 /// A remote that can be connected to more than once.
 pub(crate) struct Remote<'a> {
@@ -65,7 +64,7 @@ impl<'a> Remote<'a> {
         let http = match &url {
             RemoteUrl::Http(http) => {
                 let client = HttpClient::new(HttpSettings::new(http, config, environment))
-                    .map_err(|failure| RemoteError::from_failure(&url, failure, Said::default()))?;
+                    .map_err(|failure| RemoteError::from_failure(&url, failure, &Ending::default()))?;
                 if let (Some(user), Some(password)) = url.credentials() {
                     client.authorize(&user, &password);
                 }
@@ -77,8 +76,8 @@ impl<'a> Remote<'a> {
             .string("protocol.version")
             .map(|version| version.as_bytes())
         {
-            Some(b"0") => Protocol::V0,
-            Some(b"1") => Protocol::V1,
+            // Version 1 is version 0 with one more line, for servers that can do neither more nor less.
+            Some(b"0" | b"1") => Protocol::V1,
             _ => Protocol::V2,
         };
         Ok(Remote {
@@ -222,24 +221,24 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// The most precise account of what went wrong: the transport's own, then the remote's words, then the protocol's.
+    /// Why `error` came about.
     fn error(&self, error: gix::Error, said: Option<String>) -> RemoteError {
-        let said = Said {
-            message: said.or_else(|| error::error_line(&error)),
-            ending: self.ending.clone(),
-        };
-        match (self.failure.take(), said.message.clone()) {
-            // A process that fails says why and hangs up.
-            (Some(failure), None) => RemoteError::from_failure(self.url, failure, said),
-            (Some(failure @ transport::Failure::Interrupted), _) => {
-                RemoteError::from_failure(self.url, failure, said)
-            }
-            (_, Some(message)) => RemoteError::Server {
+        self.explanation(said.or_else(|| error::error_line(&error)))
+            .unwrap_or_else(|| RemoteError::protocol(self.url, error))
+    }
+
+    /// The most precise account of a failure: the remote's own words where it ended the conversation with some, else what
+    /// the transport noticed.
+    fn explanation(&self, said: Option<String>) -> Option<RemoteError> {
+        match (self.failure.take(), said) {
+            (Some(Failure::Interrupted), _) => Some(RemoteError::Interrupted),
+            (_, Some(message)) => Some(RemoteError::Server {
                 url: self.url.to_string(),
                 message,
                 retryable: false,
-            },
-            (None, None) => RemoteError::protocol(self.url, error),
+            }),
+            (Some(failure), None) => Some(RemoteError::from_failure(self.url, failure, &self.ending)),
+            (None, None) => None,
         }
     }
 }
@@ -281,10 +280,11 @@ impl Conversation<'_> {
     }
 
     fn features(&self) -> Vec<protocol::command::Feature> {
-        Command::Fetch.default_features(
-            self.handshake.server_protocol_version,
-            &self.handshake.capabilities,
-        )
+        let version = self.handshake.server_protocol_version;
+        let mut features = Command::Fetch.default_features(version, &self.handshake.capabilities);
+        // To old remotes this is no offer but a command: to count a depth from where we have nothing.
+        features.retain(|(name, _)| *name != "deepen-relative");
+        features
     }
 
     /// Lists the refs whose names start with one of `prefixes`; old remotes list all they have.
@@ -376,25 +376,10 @@ impl Conversation<'_> {
                 })
             }
             // Whoever reads a pack cannot know why the connection broke.
-            Ok(Err(error)) => match (self.line.failure.take(), said) {
-                (Some(failure), said) => {
-                    let said = Said {
-                        message: said,
-                        ending: self.line.ending.clone(),
-                    };
-                    Err(FetchError::Remote(RemoteError::from_failure(
-                        self.line.url,
-                        failure,
-                        said,
-                    )))
-                }
-                (None, Some(message)) => Err(FetchError::Remote(RemoteError::Server {
-                    url: self.line.url.to_string(),
-                    message,
-                    retryable: false,
-                })),
-                (None, None) => Err(FetchError::Pack(error)),
-            },
+            Ok(Err(error)) => Err(match self.line.explanation(said) {
+                Some(explanation) => FetchError::Remote(explanation),
+                None => FetchError::Pack(error),
+            }),
             Err(error) => Err(remote_error(&self.line, error, said)),
         }
     }

@@ -182,7 +182,7 @@ impl Transfer<'_> {
             self.progress.advance(Step::ReceiveTip, bytes);
             meter.update(writer.progress());
         };
-        let promisor = self.plan.promisor_lines();
+        let promisor = self.plan.promisor_lines(&request.wants);
         let fetched = self.fetch(conversation, &request, &promisor, &on_bytes, Some(&writer))?;
         let mut transferred = Transferred {
             objects: fetched.pack.objects,
@@ -216,7 +216,7 @@ impl Transfer<'_> {
         };
         self.progress.start(Step::ReceiveHistory, None);
         let on_bytes = |bytes| self.progress.advance(Step::ReceiveHistory, bytes);
-        let promisor = self.plan.promisor_lines();
+        let promisor = self.plan.promisor_lines(&request.wants);
         let fetched = self.fetch(conversation, &request, &promisor, &on_bytes, None)?;
         self.progress.finish(Step::ReceiveHistory);
         Ok(Transferred {

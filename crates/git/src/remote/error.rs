@@ -129,13 +129,6 @@ pub enum RemoteError {
     Interrupted,
 }
 
-/// The remote's own words.
-#[derive(Debug, Default)]
-pub(super) struct Said {
-    pub(super) message: Option<String>,
-    pub(super) ending: Ending,
-}
-
 impl RemoteError {
     /// Whether the same may work when tried again.
     pub fn is_retryable(&self) -> bool {
@@ -155,9 +148,9 @@ impl RemoteError {
         }
     }
 
-    pub(super) fn from_failure(at: &RemoteUrl, failure: Failure, said: Said) -> Self {
+    pub(super) fn from_failure(at: &RemoteUrl, failure: Failure, ending: &Ending) -> Self {
         let url = at.to_string();
-        let words = said.message.or_else(|| said.ending.last_line());
+        let words = ending.last_line();
         match failure {
             Failure::Interrupted => RemoteError::Interrupted,
             Failure::Unreachable(source) => RemoteError::Unreachable {
@@ -166,7 +159,7 @@ impl RemoteError {
                 source: Some(source),
             },
             Failure::Stalled(idle) => RemoteError::Stalled { url, idle },
-            Failure::HungUp(source) => match (at, said.ending.status()) {
+            Failure::HungUp(source) => match (at, ending.status()) {
                 (RemoteUrl::Ssh(_), Some(SSH_FAILED)) => RemoteError::Unreachable {
                     url,
                     said: words,
@@ -178,7 +171,7 @@ impl RemoteError {
                     retryable: false,
                 },
                 // It said why before it sent anything: there is no such repository, or it is not for us.
-                (RemoteUrl::Ssh(_) | RemoteUrl::Local(_), Some(1..)) if !said.ending.got_output() => {
+                (RemoteUrl::Ssh(_) | RemoteUrl::Local(_), Some(1..)) if !ending.got_output() => {
                     RemoteError::NotFound { url, said: words }
                 }
                 _ => RemoteError::HungUp {

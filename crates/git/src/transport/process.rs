@@ -89,9 +89,8 @@ pub(crate) fn connect_local<'a>(
         .remote_command(&environment.program)
         .arg("upload-pack")
         .arg("--")
-        .arg(path)
-        .env("GIT_PROTOCOL", protocol_name(protocol));
-    start(&command, protocol, patience)
+        .arg(path);
+    start(announcing(command, protocol), protocol, patience)
 }
 
 /// Starts ssh, as configured, to run `git-upload-pack` on the other side.
@@ -103,18 +102,21 @@ pub(crate) fn connect_ssh<'a>(
     patience: &Patience<'a>,
 ) -> Result<(Transport<'a>, Ending), ProcessError> {
     let command = ssh::command(url, environment, config, protocol)
-        .env("GIT_PROTOCOL", protocol_name(protocol))
         // It asks for passwords and unknown host keys on the terminal.
         .foreground();
-    start(&command, protocol, patience)
+    start(announcing(command, protocol), protocol, patience)
 }
 
-fn protocol_name(protocol: Protocol) -> String {
-    format!("version={}", protocol as usize)
+/// Asks for version 2 as git does. Without this, remotes speak version 0, which `gix` calls [`Protocol::V1`].
+fn announcing(command: Command, protocol: Protocol) -> Command {
+    match protocol {
+        Protocol::V2 => command.env("GIT_PROTOCOL", "version=2"),
+        _ => command.env_remove("GIT_PROTOCOL"),
+    }
 }
 
 fn start<'a>(
-    command: &Command,
+    command: Command,
     protocol: Protocol,
     patience: &Patience<'a>,
 ) -> Result<(Transport<'a>, Ending), ProcessError> {

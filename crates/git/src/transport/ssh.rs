@@ -35,7 +35,7 @@ pub(super) fn command(
 ) -> Command {
     let (command, variant) = program(url, environment, config);
     let mut options: Vec<OsString> = Vec::new();
-    if variant == Variant::Ssh && protocol != Protocol::V0 {
+    if variant == Variant::Ssh && protocol == Protocol::V2 {
         options.extend(["-o".into(), "SendEnv=GIT_PROTOCOL".into()]);
     }
     if variant == Variant::TortoisePlink {

@@ -1,0 +1,227 @@
+//! A machine with a repository to clone and the two programs that clone it.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, atomic::AtomicBool},
+};
+
+use headstart_git::{
+    CloneError, CloneOptions, CloneOutcome, FilterSpec, GitEnvironment, Progress, Step, Warning, clone,
+};
+use headstart_testkit::{Manifest, Repository, git_command};
+use tempfile::TempDir;
+
+/// A folder for everything a test makes, with `origin` in it.
+pub(crate) struct Bench {
+    pub(crate) dir: TempDir,
+    pub(crate) origin: Repository,
+    /// Added to the environment of both programs.
+    pub(crate) vars: Vec<(OsString, OsString)>,
+}
+
+impl Bench {
+    /// With a repository that has most of what repositories have.
+    pub(crate) fn new() -> Self {
+        let bench = Self::with_empty_origin();
+        let origin = &bench.origin;
+        origin
+            .write("README", "one\n")
+            .write("src/deep/er/file.txt", "two\n");
+        origin
+            .write("src/other.txt", "three\n")
+            .write("docs/guide.txt", "four\n");
+        origin.write_executable("bin/tool", "#!/bin/sh\n");
+        origin
+            .symlink("link", "src/other.txt")
+            .symlink("bin/dangling", "nowhere");
+        origin.commit("one");
+        let _ = origin.git(["tag", "light"]);
+        let _ = origin.git(["tag", "-a", "annotated", "-m", "a tag"]);
+        let _ = origin.git(["tag", "-a", "tag-of-tag", "annotated", "-m", "a tag of a tag"]);
+        let _ = origin.git(["branch", "feature/x"]);
+        origin.write("README", "one\nmore\n").write("empty", "");
+        origin.write("big.bin", vec![b'x'; 5000]);
+        origin.commit("two");
+        let _ = origin.git(["checkout", "-q", "feature/x"]);
+        origin.write("x", "x\n");
+        origin.commit("on the branch");
+        let _ = origin.git(["checkout", "-q", "main"]);
+        let _ = origin.git(["merge", "-q", "--no-ff", "-m", "merge", "feature/x"]);
+        origin.write("src/deep/late.txt", "five\n");
+        origin.commit("three");
+        bench
+    }
+
+    /// With a repository that has nothing yet.
+    pub(crate) fn with_empty_origin() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let origin = Repository::create(dir.path().join("origin"));
+        origin.serve_filters();
+        Bench {
+            dir,
+            origin,
+            vars: Vec::new(),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn environment(&self) -> GitEnvironment {
+        let mut vars: Vec<(OsString, OsString)> = git_command()
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect();
+        vars.push(("HOME".into(), self.dir.path().into()));
+        for (name, value) in &self.vars {
+            vars.retain(|(other, _)| other != name);
+            vars.push((name.clone(), value.clone()));
+        }
+        GitEnvironment {
+            program: "git".into(),
+            vars,
+            may_prompt: false,
+            folder: self.dir.path().into(),
+        }
+    }
+
+    /// What `headstart clone` would be asked for without options, but for a full clone.
+    pub(crate) fn options(&self, url: &str) -> CloneOptions {
+        CloneOptions {
+            url: url.into(),
+            directory: "ours".into(),
+            filter: FilterSpec::None,
+            depth: None,
+            branch: None,
+            single_branch: false,
+            tags: true,
+            sparse: Vec::new(),
+            checkout: true,
+        }
+    }
+
+    pub(crate) fn clone(&self, options: &CloneOptions) -> Result<Cloned, CloneError> {
+        self.clone_until(options, &AtomicBool::new(false))
+    }
+
+    pub(crate) fn clone_until(
+        &self,
+        options: &CloneOptions,
+        interrupt: &AtomicBool,
+    ) -> Result<Cloned, CloneError> {
+        let warnings = Warnings::default();
+        let ready = Mutex::new(None);
+        let on_ready = |path: &Path| {
+            *ready.lock().expect("nobody panics with it") = Some(Manifest::of(path));
+        };
+        let outcome = clone(options, &self.environment(), &warnings, &on_ready, interrupt)?;
+        Ok(Cloned {
+            outcome,
+            warnings: warnings.0.into_inner().expect("nobody panics with it"),
+            ready: ready.into_inner().expect("nobody panics with it"),
+        })
+    }
+
+    /// Clones with git into `theirs`, then runs `more` in the result.
+    pub(crate) fn git_clone(&self, args: &[&str], url: &str, more: &[&str]) -> PathBuf {
+        let path = self.path("theirs");
+        let run = |folder: &Path, args: Vec<&str>| {
+            let output = git_command()
+                .current_dir(folder)
+                .envs(self.vars.iter().map(|(name, value)| (name, value)))
+                .env("HOME", self.dir.path())
+                .args(&args)
+                .output()
+                .expect("git runs");
+            assert!(
+                output.status.success(),
+                "git {args:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        };
+        run(
+            self.dir.path(),
+            [&["clone", "-q"], args, &[url, "theirs"]].concat(),
+        );
+        if !more.is_empty() {
+            run(&path, more.to_vec());
+        }
+        path
+    }
+
+    /// What lies in the folder beside the origin.
+    pub(crate) fn listing(&self) -> BTreeSet<String> {
+        let entries = fs::read_dir(self.dir.path()).expect("our own folder");
+        entries
+            .map(|entry| {
+                entry
+                    .expect("our own folder")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect()
+    }
+}
+
+/// A finished clone.
+#[derive(Debug)]
+pub(crate) struct Cloned {
+    pub(crate) outcome: CloneOutcome,
+    pub(crate) warnings: Vec<Warning>,
+    /// The working tree and git directory when they were said to be ready.
+    pub(crate) ready: Option<Manifest>,
+}
+
+impl Cloned {
+    pub(crate) fn repository(&self) -> Repository {
+        Repository::at(&self.outcome.directory)
+    }
+}
+
+#[derive(Default)]
+struct Warnings(Mutex<Vec<Warning>>);
+
+impl Progress for Warnings {
+    fn start(&self, _step: Step, _total: Option<u64>) {}
+    fn advance(&self, _step: Step, _amount: u64) {}
+    fn finish(&self, _step: Step) {}
+    fn warn(&self, warning: &Warning) {
+        self.0
+            .lock()
+            .expect("nobody panics with it")
+            .push(warning.clone());
+    }
+}
+
+/// Fails unless both repositories are the same to everyone who looks: files, git's own files, objects.
+#[track_caller]
+pub(crate) fn assert_same(ours: &Path, theirs: &Path) {
+    let outside_git = |path: &Path| Manifest::of(path).without_mtimes().without(".git").without_root();
+    outside_git(theirs).assert_same(&outside_git(ours));
+    let git_files = |path: &Path| {
+        // Packs are cut differently, and the index holds the times of the files.
+        let manifest = Manifest::of(path.join(".git")).without_mtimes().without_root();
+        manifest.without("objects").without("index").without("hooks")
+    };
+    git_files(theirs).assert_same(&git_files(ours));
+    let (ours, theirs) = (Repository::at(ours), Repository::at(theirs));
+    let all = ["cat-file", "--batch-all-objects", "--batch-check"];
+    assert_eq!(objects(&ours.git(all)), objects(&theirs.git(all)));
+    for look in [
+        &["status", "--porcelain=v2", "--branch"][..],
+        &["ls-files", "--stage", "-t"],
+        &["for-each-ref"],
+        &["fsck", "--no-dangling"],
+    ] {
+        assert_eq!(ours.git(look), theirs.git(look), "git {look:?}");
+    }
+}
+
+fn objects(listing: &str) -> BTreeSet<String> {
+    listing.lines().map(str::to_owned).collect()
+}
