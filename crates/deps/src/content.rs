@@ -166,7 +166,11 @@ pub(crate) fn entries_with_prefixes(
 /// Names in a folder, in order; none when it does not exist or is reached through a link.
 fn names_in(root: &Path, folder: &RelPath) -> Result<Vec<Vec<u8>>, DepsError> {
     let on_disk = folder.join_to(root);
-    let is_link = || on_disk.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+    let is_link = || {
+        on_disk
+            .symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_symlink())
+    };
     if !folder.is_root() && (!is_reached(root, folder) || is_link()) {
         return Ok(Vec::new());
     }
@@ -184,7 +188,8 @@ fn names_in(root: &Path, folder: &RelPath) -> Result<Vec<Vec<u8>>, DepsError> {
     Ok(names)
 }
 
-fn join(folder: &RelPath, below: &RelPath) -> RelPath {
+/// `below` in `folder`.
+pub(crate) fn join(folder: &RelPath, below: &RelPath) -> RelPath {
     let mut path = folder.clone();
     for component in below.components() {
         path.push(component)

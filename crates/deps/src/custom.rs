@@ -8,9 +8,9 @@ use headstart_digest::Digest;
 use headstart_fs::{AtPath as _, RelPath};
 
 use crate::{
-    DepsError, Freshness, Holds, Host, KNOWN_TOOLS, KeyInput, Manager, OnRestoreKey,
+    DepsError, Freshness, KNOWN_TOOLS, KeyInput, Manager, OnRestoreKey,
     config::CacheConfig,
-    content::Content,
+    content::{Content, join},
     files::{self, MAX_LOCKFILE_BYTES},
     key::InputKind,
     project::{Draft, Project},
@@ -41,9 +41,11 @@ const MAX_KEY_FILES: usize = 100_000;
 /// The longest name.
 const MAX_NAME_BYTES: usize = 64;
 
-/// The folder of the project a definition belongs to.
-pub(crate) fn project_folder(config: &CacheConfig) -> Result<RelPath, DepsError> {
-    RelPath::parse_lenient(&config.project).map_err(|error| refused(config, error))
+/// The folder of the project a definition belongs to: one of the tree at `base`, not behind a link.
+pub(crate) fn project_folder(config: &CacheConfig, base: &Path) -> Result<RelPath, DepsError> {
+    let path = RelPath::parse_lenient(&config.project).map_err(|error| refused(config, error))?;
+    check_free_of_links(&path, base).map_err(|reason| refused(config, reason))?;
+    Ok(path)
 }
 
 /// Makes a new cache.
@@ -67,32 +69,19 @@ pub(crate) fn create(config: &CacheConfig, project: &Project<'_>) -> Result<Draf
             "it names no key-files, so that nothing would ever change its key",
         ));
     }
-    let root = config
-        .root
-        .as_deref()
-        .map(|root| find_root(root, project))
-        .transpose();
-    let root = root.map_err(|reason| refused(config, reason))?;
-    let is_project = root.is_none();
-    let mut draft = Draft {
-        holds: match is_project {
-            true => Holds::Installed,
-            false => Holds::Downloads,
-        },
-        on_restore_key: match config.restore_keys {
-            true => OnRestoreKey::Useful,
-            false => OnRestoreKey::Useless,
-        },
-        freshness: Freshness::NotChecked,
-        ..Draft::downloads(
+    let root = find_root(config, project).map_err(|reason| refused(config, reason))?;
+    let mut draft = match root {
+        Root::Project(_) => Draft::installed(
             &config.name,
             Manager::Custom,
-            root.unwrap_or_else(|| project.folder()),
-            match is_project {
-                true => Content::Paths,
-                false => Content::Files,
-            },
-        )
+            project.folder(),
+            Freshness::NotChecked,
+        ),
+        Root::Home(root) => Draft::downloads(&config.name, Manager::Custom, root, Content::Files),
+    };
+    draft.on_restore_key = match config.restore_keys {
+        true => OnRestoreKey::Useful,
+        false => OnRestoreKey::Useless,
     };
     if config.platform.unwrap_or(true) {
         draft = draft.platform(project.host);
@@ -107,18 +96,27 @@ pub(crate) fn extend(
     config: &CacheConfig,
     project: &Project<'_>,
 ) -> Result<(), DepsError> {
+    let root = find_root(config, project).map_err(|reason| refused(config, reason))?;
+    let is_found = draft.manager != Manager::Custom;
+    if is_found && config.root.is_some() {
+        return Err(refused(config, "the root of a cache that was found is fixed"));
+    }
     for path in &config.paths {
-        let path = RelPath::parse_lenient(path).map_err(|error| refused(config, error))?;
-        let is_project = draft.root == project.folder();
-        if is_project && (path.is_root() || path.components().any(|component| component == b".git")) {
-            return Err(refused(config, "the project itself and .git are not caches"));
-        }
-        // What a lockfile chooses is not widened: the paths are only where it is looked for.
-        if draft.content != Content::Paths && draft.manager != Manager::Custom {
+        // What a lockfile chooses is not widened: its paths are only where it is looked for.
+        if is_found && draft.content != Content::Paths {
             return Err(refused(
                 config,
                 "paths can only be added to caches inside the project",
             ));
+        }
+        let path = RelPath::parse_lenient(path).map_err(|error| refused(config, error))?;
+        let path = match &root {
+            Root::Project(below) => join(below, &path),
+            Root::Home(_) => path,
+        };
+        let is_git = path.components().any(|component| component == b".git");
+        if matches!(root, Root::Project(_)) && (path.is_root() || is_git) {
+            return Err(refused(config, "the project itself and .git are not caches"));
         }
         draft
             .inputs
@@ -139,14 +137,19 @@ pub(crate) fn extend(
     Ok(())
 }
 
-/// A root outside the project: `~/` and one of the known caches, or a folder in one.
-fn find_root(root: &str, project: &Project<'_>) -> Result<PathBuf, String> {
+/// Where the paths of a definition begin.
+enum Root {
+    /// A folder of the project, relative to it.
+    Project(RelPath),
+    /// A known cache folder in the home, or a folder in one.
+    Home(PathBuf),
+}
+
+fn find_root(config: &CacheConfig, project: &Project<'_>) -> Result<Root, String> {
+    let root = config.root.as_deref().unwrap_or(".");
     let Some(below) = root.strip_prefix("~/") else {
-        return match RelPath::parse_lenient(Path::new(root)) {
-            Ok(path) if path.is_root() => Ok(project.folder()),
-            Ok(path) => Ok(path.join_to(&project.folder())),
-            Err(error) => Err(error.to_string()),
-        };
+        let path = RelPath::parse_lenient(Path::new(root)).map_err(|error| error.to_string())?;
+        return Ok(Root::Project(path));
     };
     let path = RelPath::parse_lenient(Path::new(below)).map_err(|error| error.to_string())?;
     let is_known = KNOWN_ROOTS
@@ -158,15 +161,15 @@ fn find_root(root: &str, project: &Project<'_>) -> Result<PathBuf, String> {
             KNOWN_ROOTS.join(", ~/")
         ));
     }
-    is_free_of_links(&path, project.host)?;
-    Ok(path.join_to(&project.host.home))
+    check_free_of_links(&path, &project.host.home)?;
+    Ok(Root::Home(path.join_to(&project.host.home)))
 }
 
-/// A known folder that is a link may lead anywhere; the user may have made it so, but a repository may not use it.
-fn is_free_of_links(path: &RelPath, host: &Host) -> Result<(), String> {
+/// What is or lies behind a link may be anywhere.
+fn check_free_of_links(path: &RelPath, base: &Path) -> Result<(), String> {
     let mut folder = Some(path.clone());
     while let Some(path) = folder.filter(|path| !path.is_root()) {
-        let on_disk = path.join_to(&host.home);
+        let on_disk = path.join_to(base);
         if on_disk
             .symlink_metadata()
             .is_ok_and(|metadata| metadata.is_symlink())
@@ -187,6 +190,7 @@ fn key_files(config: &CacheConfig, project: &Project<'_>) -> Result<Vec<KeyInput
     let mut inputs = Vec::new();
     for name in plain {
         let name = RelPath::parse_lenient(Path::new(name)).map_err(|error| refused(config, error))?;
+        check_free_of_links(&name, &project.folder()).map_err(|reason| refused(config, reason))?;
         let input = project.file_input(&name.to_string())?;
         inputs.push(input.ok_or_else(|| refused(config, format!("the key file {name} does not exist")))?);
     }
@@ -324,6 +328,7 @@ mod tests {
         assert!(of("paths = [\"/etc/passwd\"]").contains("absolute"));
         assert!(of("paths = [\".\"]").contains("not caches"));
         assert!(of("paths = [\".git/hooks\"]").contains("not caches"));
+        assert!(of("paths = [\"hooks\"]\nroot = \".git\"").contains("not caches"));
         assert!(of("paths = [\"x\"]\ntools = [\"sh\"]").contains("none of the tools"));
         assert!(refusal("[[cache]]\nname = \"x\"\npaths = [\"y\"]").contains("key-files"));
         assert!(
@@ -333,6 +338,22 @@ mod tests {
         assert!(
             refusal("[[cache]]\nname = \"cargo-registry\"\npaths = [\"y\"]").contains("inside the project")
         );
+    }
+
+    #[test]
+    fn a_link_of_the_repository_leads_nowhere() {
+        let sandbox = sandbox(
+            "[[cache]]\nname = \"x\"\nkey-files = [\"Cargo.lock\"]\npaths = [\"id\"]\nroot = \"link\"",
+        );
+        sandbox.write_home("private/id", "");
+        std::os::unix::fs::symlink(sandbox.host.home.join("private"), sandbox.folder().join("link")).unwrap();
+        let cache = sandbox.cache("x");
+        assert_eq!(cache.root, sandbox.folder());
+        assert_eq!(cache.find_paths_to_save().unwrap(), []);
+        let key = "paths = [\"x\"]\nkey-files = [\"Cargo.lock\"]\nproject = \"link\"";
+        let config = toml::from_str::<DepsConfig>(&format!("[[cache]]\nname = \"x\"\n{key}")).unwrap();
+        let found = find_caches(&sandbox.folder(), &sandbox.host, &sandbox.tools, &config);
+        assert!(matches!(found, Err(DepsError::Refused { .. })), "{found:?}");
     }
 
     #[test]

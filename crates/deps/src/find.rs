@@ -78,7 +78,7 @@ fn add(
     tools: &dyn Tools,
     drafts: &mut Vec<(RelPath, Draft)>,
 ) -> Result<(), DepsError> {
-    let path = custom::project_folder(config)?;
+    let path = custom::project_folder(config, base)?;
     let empty = Folder {
         path: path.clone(),
         files: Default::default(),
