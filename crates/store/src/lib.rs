@@ -22,10 +22,12 @@ mod frame;
 mod http;
 mod incoming;
 mod key_path;
+mod listing;
 mod local;
 mod memory;
 mod object;
 mod pack;
+mod pool;
 mod progress;
 mod range;
 mod restore;
@@ -48,7 +50,9 @@ pub use memory::MemoryStore;
 pub use object::BucketStore;
 pub use pack::{PackChunk, PackFrame, PackTable, PackTail};
 pub use progress::{NoProgress, Progress, SpecialKind, Step, Unit, Warning};
-pub use restore::{LinkMode, Lookup, RestoreError, RestoreOptions, RestoreOutcome, Restored, restore};
+pub use restore::{
+    LinkMode, Lookup, RestoreError, RestoreOptions, RestoreOutcome, Restored, find_entry, restore,
+};
 pub use save::{SaveError, SaveOptions, SaveOutcome, Saved, Xattrs, save};
 pub use snapshot::{ChunkRef, FrameRef, PackRef, Snapshot, Xattr};
 pub use store::{ByteStream, ContentReader, CreatedEntry, PruneStore, Store, StoreExt, Written};

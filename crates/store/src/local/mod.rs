@@ -86,6 +86,12 @@ impl LocalStore {
         &self.inner.root
     }
 
+    /// Fails when nothing can be written here: for a server that wants to know at start-up.
+    pub fn check_writable(&self) -> Result<(), StoreError> {
+        let file = self.inner.tmp.create();
+        file.map(drop).map_err(|error| self.inner.write_error(error))
+    }
+
     /// Hashes stored content and moves it aside when its bytes do not match its name, so that the next save stores it
     /// anew. Returns where it went, or `None` when it is fine.
     pub fn quarantine_if_corrupt(&self, id: ContentId) -> Result<Option<PathBuf>, StoreError> {

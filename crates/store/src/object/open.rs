@@ -14,8 +14,8 @@ use crate::StoreError;
 
 /// A dead host must cost seconds: the work goes on without it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest silence within an answer. There is no limit on the whole of it: links may be slow.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest silence within an answer, and the longest a part of an upload may take: 16 MiB pass a link of 2.3 Mbit/s.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Tries after the first, and the time after which there are no more.
 const MAX_RETRIES: usize = 3;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
