@@ -6,15 +6,16 @@ use std::{
     collections::VecDeque,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use headstart_fs::{AtPath as _, PathError, RelPath};
 use rustix::{
-    fs::{self, AtFlags, FileType, Mode, OFlags, Stat},
+    fs::{self, AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps},
     io::Errno,
 };
 
-use crate::{Mtime, Tree};
+use crate::{Mtime, Node, Tree};
 
 /// Folders kept open by one [`DirHandles`]: deeper than nearly every tree, and far from the limit of open files.
 const MAX_OPEN: usize = 48;
@@ -25,63 +26,63 @@ pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// Where a root of a tree is on disk: a name in an open folder.
-#[derive(Debug)]
-pub(crate) struct RootHandle {
-    /// Index of the root's node.
+/// Where a node of a tree is on disk: a name in an open folder. What is below the node is found below it.
+#[derive(Debug, Clone)]
+pub(crate) struct Anchor {
+    /// Index of the node.
     pub(crate) node: u32,
-    pub(crate) parent: OwnedFd,
+    pub(crate) parent: Arc<OwnedFd>,
     pub(crate) name: Box<[u8]>,
-    /// The folder the root's path is relative to; for messages.
-    pub(crate) base: PathBuf,
 }
 
 /// Opens folders of a tree; keeps those on the way to the last one open. One for each thread.
 pub(crate) struct DirHandles<'a> {
     tree: &'a Tree,
-    roots: &'a [RootHandle],
+    anchors: &'a [Anchor],
+    base: &'a Path,
     open: VecDeque<(u32, OwnedFd)>,
 }
 
 impl<'a> DirHandles<'a> {
-    /// `roots` are in the order of the tree's.
-    pub(crate) fn new(tree: &'a Tree, roots: &'a [RootHandle]) -> Self {
+    /// `anchors` are in order and anchor whatever will be asked for. `base` is for messages: the folder the paths of the
+    /// tree are relative to.
+    pub(crate) fn new(tree: &'a Tree, anchors: &'a [Anchor], base: &'a Path) -> Self {
         DirHandles {
             tree,
-            roots,
+            anchors,
+            base,
             open: VecDeque::new(),
         }
     }
 
     /// The folder a node is in, and its name there.
     pub(crate) fn place(&mut self, node: u32) -> Result<(BorrowedFd<'_>, &'a [u8]), PathError> {
-        let tree = self.tree;
-        match tree.nodes()[node as usize].parent {
-            Some(parent) => Ok((self.folder(parent)?, &tree.nodes()[node as usize].name)),
-            None => {
-                let root = self.root(node);
-                Ok((root.parent.as_fd(), &root.name))
-            }
+        if let Some(anchor) = self.anchor(node) {
+            return Ok((anchor.parent.as_fd(), &anchor.name));
         }
+        let node = &self.tree.nodes()[node as usize];
+        let parent = node.parent.expect("a root is anchored");
+        Ok((self.folder(parent)?, &node.name))
     }
 
     /// Opens the folder that is `node`.
     pub(crate) fn folder(&mut self, node: u32) -> Result<BorrowedFd<'_>, PathError> {
         let mut missing = Vec::new();
-        let mut next = Some(node);
-        while let Some(index) = next {
+        let mut next = node;
+        loop {
             // Indices of open folders ascend, and so do those of a chain of ancestors.
-            while self.open.back().is_some_and(|(open, _)| *open > index) {
+            while self.open.back().is_some_and(|(open, _)| *open > next) {
                 self.open.pop_back();
             }
-            if self.open.back().is_some_and(|(open, _)| *open == index) {
+            if self.open.back().is_some_and(|(open, _)| *open == next) {
                 break;
             }
-            missing.push(index);
-            next = self.tree.nodes()[index as usize].parent;
-        }
-        if next.is_none() {
-            self.open.clear();
+            missing.push(next);
+            if self.anchor(next).is_some() {
+                self.open.clear();
+                break;
+            }
+            next = self.tree.nodes()[next as usize].parent.expect("a root is anchored");
         }
         for index in missing.into_iter().rev() {
             let fd = self.open_one(index)?;
@@ -96,37 +97,25 @@ impl<'a> DirHandles<'a> {
 
     /// The path of a node on disk, for messages.
     pub(crate) fn path(&self, node: u32) -> PathBuf {
-        node_path(self.tree, self.roots, node)
+        self.tree.path(node).join_to(self.base)
     }
 
     fn open_one(&self, index: u32) -> Result<OwnedFd, PathError> {
-        let node = &self.tree.nodes()[index as usize];
-        let opened = match node.parent {
-            Some(_) => {
-                let (_, parent) = self.open.back().expect("parents are opened first");
-                fs::openat(parent, &*node.name, DIRECTORY, Mode::empty())
-            }
-            None => {
-                let root = self.root(index);
-                fs::openat(&root.parent, &*root.name, DIRECTORY, Mode::empty())
+        let opened = match (self.anchor(index), self.open.back()) {
+            (Some(anchor), _) => fs::openat(&anchor.parent, &*anchor.name, DIRECTORY, Mode::empty()),
+            (None, parent) => {
+                let (_, parent) = parent.expect("parents are opened first");
+                let name = &self.tree.nodes()[index as usize].name;
+                fs::openat(parent, &**name, DIRECTORY, Mode::empty())
             }
         };
         opened.at("open", self.path(index))
     }
 
-    fn root(&self, node: u32) -> &'a RootHandle {
-        find_root(self.roots, node)
+    fn anchor(&self, node: u32) -> Option<&'a Anchor> {
+        let found = self.anchors.binary_search_by_key(&node, |anchor| anchor.node);
+        found.ok().map(|at| &self.anchors[at])
     }
-}
-
-fn find_root(roots: &[RootHandle], node: u32) -> &RootHandle {
-    let after = roots.partition_point(|root| root.node <= node);
-    &roots[after - 1]
-}
-
-/// The path of a node on disk, for messages.
-pub(crate) fn node_path(tree: &Tree, roots: &[RootHandle], node: u32) -> PathBuf {
-    tree.path(node).join_to(&find_root(roots, node).base)
 }
 
 /// Opens the folder that `path` is in, without following symlinks, and tells the name it has there. The folder itself is
@@ -169,5 +158,25 @@ pub(crate) fn mtime(stat: &Stat) -> Mtime {
     Mtime {
         seconds: stat.st_mtime as i64,
         nanoseconds: stat.st_mtime_nsec as u32,
+    }
+}
+
+/// Gives an open file or folder the mode and time of its node.
+pub(crate) fn set_meta(file: impl AsFd, node: &Node) -> rustix::io::Result<()> {
+    fs::fchmod(&file, Mode::from_raw_mode(node.mode.into()))?;
+    fs::futimens(&file, &timestamps(node.mtime))
+}
+
+/// Times to set: the modification time; the time of the last access is left alone.
+pub(crate) fn timestamps(mtime: Mtime) -> Timestamps {
+    Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: fs::UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: mtime.seconds,
+            tv_nsec: mtime.nanoseconds.into(),
+        },
     }
 }

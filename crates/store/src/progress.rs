@@ -78,8 +78,11 @@ pub enum Warning {
         /// Its path below the root.
         path: RelPath,
     },
-    /// The pool of expanded files lies on another file system: files are copied instead of linked.
-    PoolElsewhere,
+    /// The pool of expanded files cannot be used: files are copied instead of linked.
+    Pool {
+        /// Why.
+        reason: String,
+    },
     /// The file system of the root cannot share blocks between files: files are copied instead.
     NoReflink,
     /// An extended attribute could not be set.
@@ -125,8 +128,8 @@ impl fmt::Display for Warning {
         match self {
             Warning::Special { path, kind } => write!(f, "{path} is a {kind}; left out"),
             Warning::Changed { path } => write!(f, "{path} changed while it was read"),
-            Warning::PoolElsewhere => {
-                f.write_str("the pool of expanded files is on another file system; files are copied")
+            Warning::Pool { reason } => {
+                write!(f, "the pool of expanded files cannot be used, files are copied: {reason}")
             }
             Warning::NoReflink => f.write_str("this file system cannot share blocks; files are copied"),
             Warning::Xattr { path, name } => {

@@ -152,6 +152,9 @@ fn check_nodes(nodes: &[Node]) -> Result<(), FormatError> {
             None => {
                 open.clear();
                 let path = root_path(node)?;
+                if path.is_root() && node.kind != NodeKind::Directory {
+                    return Err(invalid_node(node, "is the folder itself and no folder"));
+                }
                 if last_root
                     .as_ref()
                     .is_some_and(|last| *last >= path || path.starts_with(last))

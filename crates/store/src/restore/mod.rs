@@ -1,11 +1,25 @@
 //! Restoring: an entry becomes a tree on disk.
 
+mod engine;
+mod fetch;
+mod lookup;
+mod pieces;
+mod plan;
+mod staging;
+#[cfg(test)]
+mod tests;
+mod write;
+
 use std::{path::PathBuf, sync::atomic::AtomicBool};
 
 use headstart_digest::SnapshotId;
 use headstart_fs::{PathError, RelPath};
 
-use crate::{Entry, Namespace, Progress, Runtime, Store, StoreError, Warning, Xattrs};
+use self::engine::Engine;
+pub use self::lookup::{Lookup, find_entry};
+use crate::{
+    ContentId, Entry, Namespace, Progress, Runtime, Snapshot, Store, StoreError, StoreExt as _, Warning, Xattrs,
+};
 
 /// How files come into being where the pool has them already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,18 +52,6 @@ pub struct RestoreOptions {
     pub pool: Option<PathBuf>,
     /// Whether extended attributes are restored.
     pub xattrs: Xattrs,
-}
-
-/// What was found for the keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lookup {
-    /// The exact key.
-    Exact,
-    /// An entry found by a restore key.
-    RestoreKey {
-        /// Its whole key.
-        key: String,
-    },
 }
 
 /// What became of a restore.
@@ -126,6 +128,9 @@ impl From<StoreError> for RestoreError {
 }
 
 /// Restores a tree: looks the keys up, plans, fetches what is needed, and publishes when all of it is verified.
+///
+/// Until then the tree on disk is as it was. What is below the snapshot's roots and not in it is removed; nothing outside
+/// of them is touched. Not to be called from a thread of rayon's.
 pub fn restore(
     store: &dyn Store,
     runtime: &Runtime,
@@ -133,6 +138,34 @@ pub fn restore(
     progress: &dyn Progress,
     interrupt: &AtomicBool,
 ) -> Result<RestoreOutcome, RestoreError> {
-    let _ = (store, runtime, options, progress, interrupt);
-    Ok(RestoreOutcome::Miss)
+    let find = find_entry(store, &options.namespace, &options.key, &options.restore_keys);
+    let Some((lookup, entry)) = runtime.run(interrupt, find)? else {
+        return Ok(RestoreOutcome::Miss);
+    };
+    let id = ContentId::Snapshot(entry.snapshot);
+    let stored = runtime.run(interrupt, store.read(id))?;
+    let snapshot = Snapshot::parse(&stored).map_err(|error| error.in_store(id, store.location()))?;
+    let snapshot_bytes = stored.len() as u64;
+    drop(stored);
+    let engine = Engine {
+        store,
+        runtime,
+        options,
+        snapshot: &snapshot,
+        progress,
+        interrupt,
+    };
+    let applied = engine.restore()?;
+    Ok(RestoreOutcome::Restored(Restored {
+        lookup,
+        snapshot: entry.snapshot,
+        entry,
+        files_written: applied.files_written,
+        files_kept: applied.files_kept,
+        files_removed: applied.files_removed,
+        files_linked: applied.files_linked,
+        bytes_written: applied.bytes_written,
+        fetched_bytes: snapshot_bytes + applied.fetched_bytes,
+        warnings: applied.warnings,
+    }))
 }

@@ -213,7 +213,7 @@ impl Engine<'_> {
     fn store_bodies(&self, scan: &Scan, known: &Known<'_>) -> Result<Bodies, SaveError> {
         self.progress.start(Step::Read, Some(scan.tree.content_bytes()));
         self.progress.start(Step::Upload, None);
-        let readers = Readers::new(scan, self.options.xattrs, self.interrupt);
+        let readers = Readers::new(scan, self.options, self.interrupt);
         let uploads = Uploads::new(self.store, self.runtime, self.progress, self.interrupt);
         let (sender, blocks) = crossbeam_channel::unbounded();
         let consumed = std::thread::scope(|scope| {
@@ -283,11 +283,11 @@ impl Engine<'_> {
     fn publish(&self, scan: Scan, bodies: Bodies, mut stored_bytes: u64) -> Result<SaveOutcome, SaveError> {
         let too_large = |error: FormatError| SaveError::TooLarge(error.to_string());
         let Bodies { files, stream } = bodies;
-        let mut warnings = scan.warnings;
         let mut xattrs = match self.options.xattrs {
-            Xattrs::Keep => scan::folder_xattrs(&scan.tree, &scan.roots)?,
+            Xattrs::Keep => scan::folder_xattrs(&scan, &self.options.root)?,
             Xattrs::Drop => Vec::new(),
         };
+        let mut warnings = scan.warnings;
         let mut nodes = scan.tree.into_nodes();
         for file in files {
             if file.changed {

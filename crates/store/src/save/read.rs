@@ -12,7 +12,7 @@ use headstart_fs::{AtPath as _, PathError};
 use parking_lot::{Condvar, Mutex};
 use rustix::fs::{self, FileType, Mode, OFlags, Stat};
 
-use super::{SaveError, Xattrs, scan::Scan};
+use super::{SaveError, SaveOptions, Xattrs, scan::Scan};
 use crate::{
     Mtime, NodeKind, Xattr,
     dir_handles::{self, DirHandles},
@@ -71,7 +71,7 @@ pub(super) struct ReadFile {
 /// Reads the files of a scan. Shared by the reading threads.
 pub(super) struct Readers<'a> {
     scan: &'a Scan,
-    xattrs: Xattrs,
+    options: &'a SaveOptions,
     interrupt: &'a AtomicBool,
     jobs: Mutex<Jobs>,
     room: Condvar,
@@ -86,10 +86,10 @@ struct Jobs {
 }
 
 impl<'a> Readers<'a> {
-    pub(super) fn new(scan: &'a Scan, xattrs: Xattrs, interrupt: &'a AtomicBool) -> Self {
+    pub(super) fn new(scan: &'a Scan, options: &'a SaveOptions, interrupt: &'a AtomicBool) -> Self {
         Readers {
             scan,
-            xattrs,
+            options,
             interrupt,
             jobs: Mutex::new(Jobs {
                 next: plan_jobs(scan).into_iter(),
@@ -103,7 +103,7 @@ impl<'a> Readers<'a> {
 
     /// Works until there is nothing left, or nobody listens. Run on each reading thread.
     pub(super) fn run(&self, blocks: &Sender<(u64, Result<Block, PathError>)>) {
-        let mut dirs = DirHandles::new(&self.scan.tree, &self.scan.roots);
+        let mut dirs = DirHandles::new(&self.scan.tree, &self.scan.roots, &self.options.root);
         while let Some((sequence, job)) = self.take() {
             if blocks.send((sequence, self.read(&mut dirs, job))).is_err() {
                 return;
@@ -210,7 +210,7 @@ impl<'a> Readers<'a> {
             digest,
             mode: (before.st_mode & FILE_MODE_MASK) as u16,
             mtime,
-            xattrs: match self.xattrs {
+            xattrs: match self.options.xattrs {
                 Xattrs::Keep => xattrs::read(file, node).at("read the attributes of", dirs.path(node))?,
                 Xattrs::Drop => Vec::new(),
             },

@@ -1,0 +1,489 @@
+//! The order of a restore: plan, make in staging, publish.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use headstart_fs::{AtPath as _, PathError, RelPath};
+use parking_lot::Mutex;
+use rustix::{
+    fs::{self, AtFlags, Mode},
+    io::Errno,
+};
+use tokio::sync::mpsc;
+
+use super::{
+    LinkMode, RestoreError, RestoreOptions, fetch,
+    pieces::{self, Needs},
+    plan::{Action, RestorePlan},
+    staging::{self, Staging},
+    write::{OpenPieces, Writer, is_empty_file},
+};
+use crate::{
+    Node, NodeKind, Progress, Runtime, Snapshot, Step, Store, Tree, Warning,
+    dir_handles::{self, Anchor, DIRECTORY, DirHandles},
+    listing::{self, ListRoot},
+    pool::{self, Method, Pool, Taken},
+};
+
+/// Restores one snapshot.
+pub(super) struct Engine<'a> {
+    pub(super) store: &'a dyn Store,
+    pub(super) runtime: &'a Runtime,
+    pub(super) options: &'a RestoreOptions,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) progress: &'a dyn Progress,
+    pub(super) interrupt: &'a AtomicBool,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    pub(super) files_written: u64,
+    pub(super) files_kept: u64,
+    pub(super) files_removed: u64,
+    pub(super) files_linked: u64,
+    pub(super) bytes_written: u64,
+    pub(super) fetched_bytes: u64,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl Engine<'_> {
+    pub(super) fn restore(&self) -> Result<Applied, RestoreError> {
+        let root = &self.options.root;
+        std::fs::create_dir_all(root).at("create", root)?;
+        let plan = self.plan()?;
+        let kept = plan.actions.iter().filter(|action| **action == Action::Keep).count() as u64;
+        if plan.is_empty() {
+            return Ok(Applied {
+                files_kept: kept,
+                ..Applied::default()
+            });
+        }
+        // Removed when they end up empty, after the staging folders that may be in them.
+        let mut made_parents = MadeFolders::default();
+        let in_place = self.anchor_roots(&mut made_parents)?;
+        let mut published = DirHandles::new(self.tree(), &in_place, root);
+        let stagings = self.make_stagings(&plan, &in_place, &mut published)?;
+        let staged = self.anchor_staged(&plan, &stagings);
+
+        let writer = Writer {
+            snapshot: self.snapshot,
+            staged: &staged,
+            root,
+            store_location: self.store.location(),
+            pool: None,
+            xattrs: self.options.xattrs,
+            progress: self.progress,
+            interrupt: self.interrupt,
+            error: Mutex::new(None),
+            warnings: Mutex::default(),
+            bytes_written: AtomicU64::new(0),
+        };
+        let made = self.make(&plan, writer, &in_place, &stagings)?;
+        self.publish(&plan, &staged, &mut published, stagings)?;
+        Ok(Applied {
+            files_written: plan.actions.len() as u64 - kept,
+            files_kept: kept,
+            files_removed: plan.removed,
+            ..made
+        })
+    }
+
+    fn tree(&self) -> &Tree {
+        self.snapshot.tree()
+    }
+
+    /// Compares the snapshot with what is on disk.
+    fn plan(&self) -> Result<RestorePlan, RestoreError> {
+        self.progress.start(Step::Plan, None);
+        let mut roots = Vec::new();
+        for (_, path) in self.tree().roots() {
+            match dir_handles::open_parent(&self.options.root, &path) {
+                Ok((parent, name)) => roots.push((parent, name.to_vec(), path)),
+                // Nothing is there.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.in_the_way(error)),
+            }
+        }
+        let starts: Vec<ListRoot<'_>> = roots
+            .iter()
+            .map(|(parent, name, path)| ListRoot {
+                parent,
+                name,
+                listed_name: path.as_bytes(),
+                path: path.join_to(&self.options.root),
+            })
+            .collect();
+        let disk = listing::list(&starts, Step::Plan, self.progress, self.interrupt)?;
+        self.check_interrupt()?;
+        self.progress.finish(Step::Plan);
+        Ok(RestorePlan::new(self.tree(), &disk))
+    }
+
+    /// Where the roots will be. Folders above them are made.
+    fn anchor_roots(&self, made: &mut MadeFolders) -> Result<Vec<Anchor>, RestoreError> {
+        let anchor = |(node, path): (u32, RelPath)| {
+            let parent = made
+                .open_parent(&self.options.root, &path)
+                .map_err(|error| self.in_the_way(error))?;
+            Ok(Anchor {
+                node,
+                parent: Arc::new(parent),
+                name: path.file_name().unwrap_or(b".").into(),
+            })
+        };
+        self.tree().roots().map(anchor).collect()
+    }
+
+    /// One staging folder for each root, on its file system: in the root if it stays, else beside it.
+    fn make_stagings(
+        &self,
+        plan: &RestorePlan,
+        in_place: &[Anchor],
+        published: &mut DirHandles<'_>,
+    ) -> Result<Vec<Staging>, RestoreError> {
+        let mut stagings = Vec::new();
+        for anchor in in_place {
+            let stays = matches!(plan.actions[anchor.node as usize], Action::Keep | Action::Adjust)
+                && self.tree().nodes()[anchor.node as usize].kind == NodeKind::Directory;
+            let parent = match stays {
+                false => anchor.parent.clone(),
+                true => {
+                    let folder = published.folder(anchor.node)?;
+                    let folder = staging::make_writable(folder)
+                        .map_err(io::Error::from)
+                        .and_then(|()| folder.try_clone_to_owned());
+                    Arc::new(folder.at("open", published.path(anchor.node))?)
+                }
+            };
+            let staging = Staging::create(parent);
+            stagings.push(staging.at("create a temporary folder for", published.path(anchor.node))?);
+        }
+        Ok(stagings)
+    }
+
+    /// The nodes that are made in staging and renamed into place, each with all that is below it.
+    fn anchor_staged(&self, plan: &RestorePlan, stagings: &[Staging]) -> Vec<Anchor> {
+        let mut roots_before = 0;
+        let mut anchors = Vec::new();
+        for (node, index) in self.tree().nodes().iter().zip(0u32..) {
+            roots_before += usize::from(node.parent.is_none());
+            let parent_stays = node.parent.is_none_or(|parent| !plan.makes(parent));
+            if plan.makes(index) && parent_stays {
+                anchors.push(Anchor {
+                    node: index,
+                    parent: stagings[roots_before - 1].folder().clone(),
+                    name: index.to_string().into_bytes().into(),
+                });
+            }
+        }
+        anchors
+    }
+
+    /// Makes all that is new in staging.
+    fn make(
+        &self,
+        plan: &RestorePlan,
+        mut writer: Writer<'_>,
+        in_place: &[Anchor],
+        stagings: &[Staging],
+    ) -> Result<Applied, RestoreError> {
+        let nodes = self.tree().nodes();
+        let made = |wanted: fn(&NodeKind) -> bool| -> Vec<u32> {
+            (0u32..)
+                .zip(nodes)
+                .filter(|(index, node)| plan.makes(*index) && wanted(&node.kind))
+                .map(|(index, _)| index)
+                .collect()
+        };
+        let folders = made(|kind| *kind == NodeKind::Directory);
+        let small = made(|kind| matches!(kind, NodeKind::Symlink { .. }) || is_empty_file(kind));
+        let files = made(|kind| matches!(kind, NodeKind::File { .. }) && !is_empty_file(kind));
+        let hardlinks = made(|kind| matches!(kind, NodeKind::Hardlink { .. }));
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let to_write = small.len() + files.len() + hardlinks.len();
+        self.progress.start(Step::WriteFiles, Some(to_write as u64));
+
+        let mut dirs = writer.dirs();
+        for folder in &folders {
+            writer.make_folder(&mut dirs, *folder)?;
+        }
+        writer.pool = self.open_pool(&writer, stagings);
+        let linked = self.take_from_pool(&writer, &files, threads)?;
+        let needs = pieces::find(self.snapshot, |node| {
+            let is_linked = linked.get(node as usize).is_some_and(|taken| taken.load(Ordering::Relaxed));
+            plan.makes(node) && !is_linked
+        });
+        let fetched_bytes = self.write_files(&writer, needs, &small, threads)?;
+        let mut published = DirHandles::new(self.tree(), in_place, &self.options.root);
+        let mut targets = writer.dirs();
+        for node in hardlinks {
+            if let NodeKind::Hardlink { to } = nodes[node as usize].kind {
+                let from = match plan.makes(to) {
+                    true => &mut targets,
+                    false => &mut published,
+                };
+                writer.make_hardlink(&mut dirs, node, from, to)?;
+            }
+        }
+        self.finish_folders(&writer, &folders)?;
+        self.progress.finish(Step::WriteFiles);
+        Ok(Applied {
+            files_linked: linked.iter().filter(|taken| taken.load(Ordering::Relaxed)).count() as u64,
+            bytes_written: writer.bytes_written.into_inner(),
+            warnings: writer.warnings.into_inner(),
+            fetched_bytes,
+            ..Applied::default()
+        })
+    }
+
+    /// Opens the pool if the link mode wants one and the file system can.
+    fn open_pool(&self, writer: &Writer<'_>, stagings: &[Staging]) -> Option<Pool> {
+        let path = self.options.pool.as_ref()?;
+        let method = match self.options.link {
+            LinkMode::Copy => return None,
+            LinkMode::Hardlink => Method::Hardlink,
+            LinkMode::Auto | LinkMode::Reflink => {
+                if !stagings.iter().all(|staging| pool::can_reflink(staging.folder())) {
+                    if self.options.link == LinkMode::Reflink {
+                        writer.warn(Warning::NoReflink);
+                    }
+                    return None;
+                }
+                Method::Reflink
+            }
+        };
+        match Pool::open_or_create(path, method) {
+            Ok(pool) => Some(pool),
+            Err(error) => {
+                writer.warn(Warning::Pool {
+                    reason: format!("{error}: {}", error.source),
+                });
+                None
+            }
+        }
+    }
+
+    /// Makes the files the pool has. Tells by node which; nothing when there is no pool.
+    fn take_from_pool(
+        &self,
+        writer: &Writer<'_>,
+        files: &[u32],
+        threads: usize,
+    ) -> Result<Vec<AtomicBool>, RestoreError> {
+        let Some(pool) = &writer.pool else {
+            return Ok(Vec::new());
+        };
+        let taken: Vec<AtomicBool> = self.tree().nodes().iter().map(|_| AtomicBool::new(false)).collect();
+        let never = AtomicBool::new(false);
+        writer.for_each(files, threads, |dirs, node| {
+            if never.load(Ordering::Relaxed) || !writer.xattrs_of(node).is_empty() {
+                return Ok(());
+            }
+            match writer.take_from_pool(dirs, node, pool)? {
+                Taken::Yes => taken[node as usize].store(true, Ordering::Relaxed),
+                Taken::No => {}
+                Taken::Never => {
+                    if !never.swap(true, Ordering::Relaxed) && self.options.link != LinkMode::Auto {
+                        writer.warn(Warning::Pool {
+                            reason: "it lies on another file system".to_owned(),
+                        });
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(taken)
+    }
+
+    /// Makes the files that need nothing, then those that need frames. Returns how many bytes were read.
+    fn write_files(
+        &self,
+        writer: &Writer<'_>,
+        needs: Needs,
+        small: &[u32],
+        threads: usize,
+    ) -> Result<u64, RestoreError> {
+        let open_pieces = OpenPieces::new(&needs.pieces_of);
+        let reads = fetch::plan(self.snapshot, needs.frames);
+        let fetched_bytes = fetch::total_bytes(&reads);
+        self.progress.start(Step::Fetch, Some(fetched_bytes));
+        let (sender, frames) = mpsc::channel(fetch::FRAMES_AHEAD);
+        let frames = Mutex::new(frames);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let fetched = fetch::run(
+                    self.store,
+                    self.runtime,
+                    self.snapshot,
+                    reads,
+                    sender,
+                    self.progress,
+                    self.interrupt,
+                );
+                if let Err(error) = fetched {
+                    writer.fail(error);
+                }
+            });
+            if let Err(error) = writer.for_each(small, threads, |dirs, node| writer.make_small(dirs, node)) {
+                writer.fail(error);
+            }
+            for _ in 0..threads {
+                scope.spawn(|| writer.write_frames(&frames, &open_pieces));
+            }
+        });
+        writer.check()?;
+        self.progress.finish(Step::Fetch);
+        Ok(fetched_bytes)
+    }
+
+    /// Gives folders in staging their modes and times, deepest first: a folder without rights would hide what is in it.
+    /// Those that are renamed get theirs afterwards, since renaming a folder takes the right to write to it.
+    fn finish_folders(&self, writer: &Writer<'_>, folders: &[u32]) -> Result<(), RestoreError> {
+        let mut dirs = writer.dirs();
+        for node in folders.iter().rev() {
+            let folder = dirs.folder(*node)?;
+            if !writer.xattrs_of(*node).is_empty() {
+                let folder = folder.try_clone_to_owned().at("open", dirs.path(*node))?;
+                writer.set_xattrs(*node, &folder);
+            }
+            let is_renamed = writer.staged.binary_search_by_key(node, |anchor| anchor.node).is_ok();
+            if !is_renamed {
+                set_folder_meta(&mut dirs, *node, &self.tree().nodes()[*node as usize])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the tree on disk what the plan says. What is killed here leaves whole files, and the next restore goes on.
+    fn publish(
+        &self,
+        plan: &RestorePlan,
+        staged: &[Anchor],
+        published: &mut DirHandles<'_>,
+        stagings: Vec<Staging>,
+    ) -> Result<(), RestoreError> {
+        self.check_interrupt()?;
+        let nodes = self.tree().nodes();
+        // Folders whose content changes: their time, and perhaps their mode, has to be set.
+        let mut changed: Vec<u32> = plan
+            .removals
+            .iter()
+            .map(|removal| removal.folder)
+            .chain(staged.iter().filter_map(|anchor| nodes[anchor.node as usize].parent))
+            .chain(self.tree().roots().map(|(root, _)| root))
+            .filter(|folder| nodes[*folder as usize].kind == NodeKind::Directory && !plan.makes(*folder))
+            .collect();
+        changed.sort_unstable();
+        changed.dedup();
+        for folder in &changed {
+            let writable = staging::make_writable(published.folder(*folder)?);
+            writable.at("make writable", published.path(*folder))?;
+        }
+        for removal in &plan.removals {
+            let removed = staging::remove_tree(published.folder(removal.folder)?, &removal.name);
+            removed.at("remove what the snapshot lacks from", published.path(removal.folder))?;
+        }
+        for anchor in staged {
+            let is_folder = nodes[anchor.node as usize].kind == NodeKind::Directory;
+            let replaces = plan.actions[anchor.node as usize] == Action::Replace;
+            let (folder, name) = published.place(anchor.node)?;
+            let mut renamed = fs::renameat(&anchor.parent, &*anchor.name, folder, name);
+            // A folder and something else do not replace each other.
+            if replaces && (is_folder || renamed == Err(Errno::ISDIR)) && renamed.is_err() {
+                renamed = staging::remove_tree(folder, name)
+                    .and_then(|()| fs::renameat(&anchor.parent, &*anchor.name, folder, name));
+            }
+            renamed.at("move a finished file to", published.path(anchor.node))?;
+        }
+        // Before the times are set: staging folders may lie in restored ones.
+        drop(stagings);
+        let renamed = staged.iter().map(|anchor| anchor.node);
+        let adjusted = (0u32..)
+            .zip(&plan.actions)
+            .filter(|(_, action)| **action == Action::Adjust)
+            .map(|(node, _)| node);
+        changed.extend(renamed.chain(adjusted));
+        changed.sort_unstable();
+        changed.dedup();
+        for node in changed.into_iter().rev() {
+            if nodes[node as usize].kind == NodeKind::Directory {
+                set_folder_meta(published, node, &nodes[node as usize])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_interrupt(&self) -> Result<(), RestoreError> {
+        match self.interrupt.load(Ordering::Relaxed) {
+            true => Err(RestoreError::Interrupted),
+            false => Ok(()),
+        }
+    }
+
+    /// What is to be said of a folder above a root that could not be opened.
+    fn in_the_way(&self, error: PathError) -> RestoreError {
+        let root = &self.options.root;
+        match (error.kind(), error.path.strip_prefix(root)) {
+            (io::ErrorKind::NotADirectory, Ok(path)) => RestoreError::InTheWay {
+                path: RelPath::parse_lenient(path).expect("made of plain components"),
+                root: root.clone(),
+            },
+            _ => error.into(),
+        }
+    }
+}
+
+impl RestorePlan {
+    /// True for what has to be made.
+    fn makes(&self, node: u32) -> bool {
+        matches!(self.actions[node as usize], Action::Create | Action::Replace)
+    }
+}
+
+fn set_folder_meta(dirs: &mut DirHandles<'_>, index: u32, node: &Node) -> Result<(), PathError> {
+    let done = dir_handles::set_meta(dirs.folder(index)?, node);
+    done.at("set the time and mode of", dirs.path(index))
+}
+
+/// Folders made above roots. On drop those that are empty are removed, which they are after a failure.
+#[derive(Default)]
+struct MadeFolders(Vec<(OwnedFd, Vec<u8>)>);
+
+impl MadeFolders {
+    /// Like [`dir_handles::open_parent`], but makes what is missing.
+    fn open_parent(&mut self, base: &Path, path: &RelPath) -> Result<OwnedFd, PathError> {
+        let mut folder = dir_handles::open_base(base)?;
+        let mut shown = base.to_owned();
+        let mut components = path.components();
+        components.next_back();
+        for component in components {
+            shown.push(RelPath::parse(component).expect("a component is plain").as_path());
+            match fs::mkdirat(&folder, component, Mode::from_raw_mode(0o777)) {
+                Ok(()) => {
+                    let parent = folder.try_clone().at("open", &shown)?;
+                    self.0.push((parent, component.to_vec()));
+                }
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error).at("create", &shown),
+            }
+            folder = fs::openat(&folder, component, DIRECTORY, Mode::empty()).at("open", &shown)?;
+        }
+        Ok(folder)
+    }
+}
+
+impl Drop for MadeFolders {
+    fn drop(&mut self) {
+        for (parent, name) in self.0.drain(..).rev() {
+            let _ = fs::unlinkat(parent, &*name, AtFlags::REMOVEDIR);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What a restore will do, as plain data: the listing of the snapshot compared with what is on disk.
+
+use std::collections::HashMap;
+
+use rustix::fs::FileType;
+
+use crate::{NodeKind, Tree, listing::Listed};
+
+/// What happens to a node of the snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// It is right already.
+    Keep,
+    /// A folder that is there with other mode bits or another time.
+    Adjust,
+    /// Nothing is there.
+    Create,
+    /// Something else is there.
+    Replace,
+}
+
+/// Something on disk that the snapshot does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Removal {
+    /// The node of the folder it is in.
+    pub(crate) folder: u32,
+    pub(crate) name: Box<[u8]>,
+}
+
+/// What a restore will do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RestorePlan {
+    /// By node.
+    pub(crate) actions: Vec<Action>,
+    /// In path order. What lies below goes with it.
+    pub(crate) removals: Vec<Removal>,
+    /// Files, links and folders that go, those below the removals and the replaced folders included.
+    pub(crate) removed: u64,
+}
+
+impl RestorePlan {
+    /// Plans to make what is on disk below the roots of `tree` into `tree`. `disk` lists the roots by their paths.
+    ///
+    /// A file of the same size, time and mode is taken to be the same.
+    pub(crate) fn new(tree: &Tree, disk: &[Listed]) -> Self {
+        let mut by_name: HashMap<(Option<u32>, &[u8]), u32> = HashMap::with_capacity(disk.len());
+        for (item, index) in disk.iter().zip(0..) {
+            by_name.insert((item.parent, &item.name), index);
+        }
+        let mut plan = RestorePlan {
+            actions: Vec::with_capacity(tree.nodes().len()),
+            removals: Vec::new(),
+            removed: 0,
+        };
+        // Of a folder that stays, where it is on disk; of another node that is kept as well.
+        let mut on_disk: Vec<Option<u32>> = Vec::with_capacity(tree.nodes().len());
+        // Of what is on disk, the node that it is, or that takes its place.
+        let mut node_of: Vec<Option<u32>> = vec![None; disk.len()];
+        for (node, index) in tree.nodes().iter().zip(0u32..) {
+            let found = match node.parent {
+                None => by_name.get(&(None, &*node.name)),
+                Some(parent) => {
+                    on_disk[parent as usize].and_then(|folder| by_name.get(&(Some(folder), &node.name)))
+                }
+            };
+            let Some(&found) = found else {
+                plan.actions.push(Action::Create);
+                on_disk.push(None);
+                continue;
+            };
+            node_of[found as usize] = Some(index);
+            let item = &disk[found as usize];
+            let same_meta = item.mtime == node.mtime && item.mode == u32::from(node.mode);
+            let action = match &node.kind {
+                NodeKind::Directory if item.kind != FileType::Directory => Action::Replace,
+                NodeKind::Directory if same_meta => Action::Keep,
+                NodeKind::Directory => Action::Adjust,
+                NodeKind::File { size_bytes, .. } => keep_if(
+                    item.kind == FileType::RegularFile && same_meta && item.size_bytes == *size_bytes,
+                ),
+                NodeKind::Symlink { target } => keep_if(
+                    item.kind == FileType::Symlink
+                        && item.mtime == node.mtime
+                        && item.target.as_ref() == Some(target),
+                ),
+                NodeKind::Hardlink { to } => keep_if(
+                    plan.actions[*to as usize] == Action::Keep
+                        && on_disk[*to as usize]
+                            .is_some_and(|target| disk[target as usize].inode == item.inode),
+                ),
+            };
+            plan.actions.push(action);
+            on_disk.push((action != Action::Replace).then_some(found));
+        }
+        plan.find_removals(disk, &node_of);
+        plan
+    }
+
+    /// True when everything is right already.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.removals.is_empty() && self.actions.iter().all(|action| *action == Action::Keep)
+    }
+
+    fn find_removals(&mut self, disk: &[Listed], node_of: &[Option<u32>]) {
+        for (item, node) in disk.iter().zip(node_of) {
+            if node.is_some() {
+                continue;
+            }
+            self.removed += 1;
+            // Below a folder that goes, or is replaced, it goes with that.
+            let folder = item.parent.and_then(|parent| node_of[parent as usize]);
+            if let Some(folder) = folder
+                && self.actions[folder as usize] != Action::Replace
+            {
+                self.removals.push(Removal {
+                    folder,
+                    name: item.name.clone(),
+                });
+            }
+        }
+    }
+}
+
+fn keep_if(same: bool) -> Action {
+    match same {
+        true => Action::Keep,
+        false => Action::Replace,
+    }
+}

@@ -1,0 +1,193 @@
+//! Folders in which a restore builds what it then renames into place.
+//!
+//! A staging folder lies on the same file system as what it is for and is locked while its restore runs; one that is not
+//! locked is the debris of a killed run.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
+
+use rustix::{
+    fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode},
+    io::Errno,
+};
+
+use crate::{
+    dir_handles::{self, DIRECTORY},
+    listing::STAGING_PREFIX,
+};
+
+/// A staging folder, removed with all that is in it when dropped.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    parent: Arc<OwnedFd>,
+    name: Vec<u8>,
+    folder: Arc<OwnedFd>,
+}
+
+impl Staging {
+    /// Makes a staging folder in `parent`, after removing debris there.
+    pub(crate) fn create(parent: Arc<OwnedFd>) -> rustix::io::Result<Self> {
+        remove_debris(&parent)?;
+        for attempt in 0u32.. {
+            let mut name = STAGING_PREFIX.to_vec();
+            name.extend_from_slice(format!("{}-{attempt}", std::process::id()).as_bytes());
+            match fs::mkdirat(&parent, &*name, Mode::RWXU) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => continue,
+                Err(error) => return Err(error),
+            }
+            if let Some(folder) = lock(&parent, &name)? {
+                return Ok(Staging {
+                    parent,
+                    name,
+                    folder: Arc::new(folder),
+                });
+            }
+        }
+        Err(Errno::EXIST)
+    }
+
+    pub(crate) fn folder(&self) -> &Arc<OwnedFd> {
+        &self.folder
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // What cannot be removed now is debris that the next restore removes.
+        let _ = remove_tree(&self.parent, &self.name);
+    }
+}
+
+/// Opens and locks the folder, unless another has it locked or has just removed it.
+fn lock(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<Option<OwnedFd>> {
+    let folder = match fs::openat(parent, name, DIRECTORY, Mode::empty()) {
+        Ok(folder) => folder,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    // Between opening and locking, whoever held the lock may have removed it.
+    let opened = fs::fstat(&folder)?;
+    let is_same = dir_handles::look(parent, name)?.is_some_and(|found| found.st_ino == opened.st_ino);
+    Ok(is_same.then_some(folder))
+}
+
+fn remove_debris(parent: &OwnedFd) -> rustix::io::Result<()> {
+    for entry in Dir::read_from(parent)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name.starts_with(STAGING_PREFIX)
+            && let Ok(Some(_lock)) = lock(parent, name)
+        {
+            remove_tree(parent, name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file, link or folder with all that is in it. What is not there is no error; links are not followed.
+///
+/// Needs three open folders at any depth: the way back is through `..`.
+pub(crate) fn remove_tree(parent: impl AsFd, name: &[u8]) -> rustix::io::Result<()> {
+    let parent = parent.as_fd();
+    match fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        // Which of the two it is differs between systems.
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(error) => return Err(error),
+    }
+    let mut folder = open_writable(parent, name)?;
+    let mut levels = vec![Level {
+        inode: fs::fstat(&folder)?.st_ino,
+        name: name.to_vec(),
+        folders: empty_of_files(&folder)?,
+    }];
+    while let Some(level) = levels.last_mut() {
+        if let Some(name) = level.folders.pop() {
+            folder = open_writable(&folder, &name)?;
+            levels.push(Level {
+                inode: fs::fstat(&folder)?.st_ino,
+                folders: empty_of_files(&folder)?,
+                name,
+            });
+            continue;
+        }
+        let done = levels.pop().expect("it is the last one");
+        match levels.last() {
+            None => return fs::unlinkat(parent, &*done.name, AtFlags::REMOVEDIR),
+            Some(above) => {
+                folder = fs::openat(&folder, "..", DIRECTORY, Mode::empty())?;
+                // Somebody moved it meanwhile: do not go on somewhere else.
+                if fs::fstat(&folder)?.st_ino != above.inode {
+                    return Err(Errno::BUSY);
+                }
+                fs::unlinkat(&folder, &*done.name, AtFlags::REMOVEDIR)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A folder that is being emptied.
+struct Level {
+    inode: u64,
+    name: Vec<u8>,
+    /// The folders still in it.
+    folders: Vec<Vec<u8>>,
+}
+
+/// Opens a folder and makes sure that what is in it may be removed.
+fn open_writable(parent: impl AsFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let parent = parent.as_fd();
+    let folder = match fs::openat(parent, name, DIRECTORY, Mode::empty()) {
+        Err(Errno::ACCESS) => {
+            fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
+            fs::openat(parent, name, DIRECTORY, Mode::empty())?
+        }
+        opened => opened?,
+    };
+    make_writable(&folder)?;
+    Ok(folder)
+}
+
+/// Gives the owner all rights to an open folder.
+pub(crate) fn make_writable(folder: impl AsFd) -> rustix::io::Result<()> {
+    let mode = Mode::from_raw_mode(fs::fstat(&folder)?.st_mode);
+    if !mode.contains(Mode::RWXU) {
+        fs::fchmod(&folder, mode | Mode::RWXU)?;
+    }
+    Ok(())
+}
+
+/// Removes all but folders, and tells those.
+fn empty_of_files(folder: &OwnedFd) -> rustix::io::Result<Vec<Vec<u8>>> {
+    let mut folders = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") {
+            continue;
+        }
+        let is_folder = match entry.file_type() {
+            FileType::Unknown => dir_handles::look(folder, name)?
+                .is_some_and(|stat| dir_handles::file_type(&stat) == FileType::Directory),
+            kind => kind == FileType::Directory,
+        };
+        if is_folder {
+            folders.push(name.to_vec());
+        } else {
+            match fs::unlinkat(folder, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(folders)
+}
