@@ -1,2 +1,51 @@
-//! Placeholder.
-fn main() {}
+//! `headstart`: parse the command line, run one command, end with its exit code.
+
+use std::{panic, process::ExitCode};
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+mod commands;
+mod config;
+mod context;
+mod env_vars;
+mod error;
+mod interrupt;
+mod stores;
+mod ui;
+
+use error::{CommandError, EXIT_BUG};
+use ui::Ui;
+
+fn main() -> ExitCode {
+    // A panic is a bug of ours: say so, and end with the code that scripts can tell from an ordinary failure.
+    let outcome = panic::catch_unwind(run);
+    outcome.unwrap_or_else(|_| ExitCode::from(EXIT_BUG))
+}
+
+fn run() -> ExitCode {
+    let matches = match commands::Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error),
+    };
+    let cli = match commands::Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let ui = Ui::new(cli.global.output_mode());
+    error::report_panics_as_bugs();
+    match commands::run(&ui, cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CommandError::BrokenPipe) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Prints help, a version or a usage error as clap words it; `--json` callers get the same text.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed stdout or stderr leaves nobody to tell.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { error::EXIT_USAGE } else { 0 })
+}

@@ -1,0 +1,115 @@
+//! The shape of a settings file. Every key is listed in `docs/guide/configuration.md`.
+
+use std::{path::PathBuf, str::FromStr};
+
+use headstart_deps::DepsConfig;
+use serde::{Deserialize, Deserializer};
+
+/// A settings file: the system's, the user's, or a repository's `headstart.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SettingsFile {
+    pub(crate) store: StoreSection,
+    pub(crate) remote: RemoteSection,
+    pub(crate) deps: Option<DepsConfig>,
+}
+
+/// `[store]`: the local store.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct StoreSection {
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) max_size: Option<ByteSize>,
+}
+
+/// `[remote]`: the store behind the local one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RemoteSection {
+    pub(crate) url: Option<String>,
+}
+
+/// A number of bytes, written as `20GB`, `512 MiB` or plain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ByteSize(u64);
+
+impl SettingsFile {
+    pub(crate) fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// The first key that only the user's own files may hold.
+    pub(crate) fn key_only_for_users(&self) -> Option<&'static str> {
+        if self.store.dir.is_some() {
+            Some("store.dir")
+        } else if self.store.max_size.is_some() {
+            Some("store.max-size")
+        } else {
+            None
+        }
+    }
+}
+
+impl ByteSize {
+    pub(crate) fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let digits = text
+            .find(|char: char| !char.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "k" | "kb" => 1_000,
+            "m" | "mb" => 1_000_000,
+            "g" | "gb" => 1_000_000_000,
+            "t" | "tb" => 1_000_000_000_000,
+            "kib" => 1 << 10,
+            "mib" => 1 << 20,
+            "gib" => 1 << 30,
+            "tib" => 1 << 40,
+            _ => {
+                return Err(format!(
+                    "{text:?} is not a size; write 20GB, 512MiB or a number of bytes"
+                ));
+            }
+        };
+        number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(factor))
+            .map(ByteSize)
+            .ok_or_else(|| format!("{text:?} is not a size; write 20GB, 512MiB or a number of bytes"))
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_in_both_systems() {
+        let read = |text: &str| text.parse::<ByteSize>().map(ByteSize::bytes).ok();
+        assert_eq!(read("20GB"), Some(20_000_000_000));
+        assert_eq!(read("512 MiB"), Some(512 << 20));
+        assert_eq!(read("77"), Some(77));
+        for bad in ["", "GB", "1.5GB", "-1", "1XB", "99999999999999TB"] {
+            assert_eq!(read(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Errors of the libraries as errors of commands: the kind that decides the exit code, and the next step.
+
+use headstart_deps::DepsError;
+use headstart_fs::PathError;
+use headstart_git::{CloneError, RemoteError};
+use headstart_process::ProcessError;
+use headstart_store::{ParseEntryNameError, RestoreError, SaveError, StoreError};
+
+use super::{CommandError, Kind};
+
+impl From<PathError> for CommandError {
+    fn from(error: PathError) -> Self {
+        let command_error = CommandError::from_error(Kind::Failed, &error);
+        match error.kind() {
+            _ if error.is_disk_full() => command_error.hint("free some space and run the command again"),
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                command_error.hint("choose a place that can be written to, or change its permissions")
+            }
+            _ => command_error,
+        }
+    }
+}
+
+impl From<ProcessError> for CommandError {
+    fn from(error: ProcessError) -> Self {
+        match &error {
+            ProcessError::Interrupted { .. } => CommandError::interrupted(),
+            ProcessError::NotFound { program } => {
+                let hint = format!("install {program}, or put it on PATH");
+                CommandError::from_error(Kind::Failed, &error).hint(hint)
+            }
+            _ => CommandError::from_error(Kind::Failed, &error),
+        }
+    }
+}
+
+impl From<ParseEntryNameError> for CommandError {
+    fn from(error: ParseEntryNameError) -> Self {
+        CommandError::from_error(Kind::Usage, &error)
+    }
+}
+
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Interrupted => CommandError::interrupted(),
+            StoreError::Io(error) => error.into(),
+            error => {
+                let hint = match &error {
+                    StoreError::Corrupt { .. } => Some(
+                        "`headstart cache verify --repair` moves corrupt content aside; it is stored again by the next save",
+                    ),
+                    StoreError::Refused { .. } => Some("check the credentials and the rights of the store"),
+                    StoreError::Unavailable { .. } => Some("try again, or go on without it: --remote ''"),
+                    _ => None,
+                };
+                let command_error = CommandError::from_error(Kind::Failed, &error);
+                hint.into_iter().fold(command_error, CommandError::hint)
+            }
+        }
+    }
+}
+
+impl From<SaveError> for CommandError {
+    fn from(error: SaveError) -> Self {
+        match error {
+            SaveError::Interrupted => CommandError::interrupted(),
+            SaveError::Io(error) => error.into(),
+            SaveError::Store(error) => error.into(),
+            error @ SaveError::NotFound { .. } => {
+                CommandError::from_error(Kind::Failed, &error).hint("name paths relative to --root")
+            }
+            error @ (SaveError::BehindSymlink { .. } | SaveError::TooLarge(_)) => {
+                CommandError::from_error(Kind::Failed, &error)
+            }
+        }
+    }
+}
+
+impl From<RestoreError> for CommandError {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Interrupted => CommandError::interrupted(),
+            RestoreError::Io(error) => error.into(),
+            RestoreError::Store(error) => error.into(),
+            error @ RestoreError::InTheWay { .. } => CommandError::from_error(Kind::Failed, &error)
+                .hint("move it away, or restore elsewhere with --root"),
+        }
+    }
+}
+
+impl From<CloneError> for CommandError {
+    fn from(error: CloneError) -> Self {
+        match error {
+            CloneError::Interrupted => CommandError::interrupted(),
+            CloneError::Remote(error) => error.into(),
+            CloneError::Io(error) => error.into(),
+            CloneError::Git(error) => error.into(),
+            error => {
+                let hint = match &error {
+                    CloneError::Url(_) => "give an http(s), ssh or file URL, user@host:path, or a local path",
+                    CloneError::DestinationExists { .. } => "name another folder, or empty this one",
+                    CloneError::NoSuchBranch { .. } => "`git ls-remote <url>` lists what there is",
+                    CloneError::CorruptPack { .. } => {
+                        "try again; if it stays, the repository at the origin wants a `git fsck`"
+                    }
+                    CloneError::Worktree { .. } => "`--no-checkout` clones without writing files",
+                    CloneError::Repository { .. } => "look at the git settings and at the template folder",
+                    _ => "free some space and run the command again",
+                };
+                CommandError::from_error(Kind::Failed, &error).hint(hint)
+            }
+        }
+    }
+}
+
+impl From<RemoteError> for CommandError {
+    fn from(error: RemoteError) -> Self {
+        let hint = match &error {
+            RemoteError::Interrupted => return CommandError::interrupted(),
+            RemoteError::Process(_) => None,
+            RemoteError::NotFound { .. } => {
+                Some("check the URL, and that your account may see the repository")
+            }
+            RemoteError::Unauthorized { .. } => {
+                Some("set up a git credential helper (`git help credentials`), or clone over ssh")
+            }
+            RemoteError::Refused { .. } => Some("check the user name, the password or token, and its rights"),
+            RemoteError::Unreachable { .. } => {
+                Some("check the host name, the network and the proxy, then try again")
+            }
+            RemoteError::Stalled { .. } | RemoteError::HungUp { .. } => {
+                Some("nothing was left behind; run the command again")
+            }
+            RemoteError::Server { retryable: true, .. } => Some("it may pass; run the command again"),
+            RemoteError::Server { .. } => None,
+            RemoteError::NotGit { .. } => {
+                Some("give the URL that `git clone` takes, not the page in a browser")
+            }
+            RemoteError::Redirected { .. } => Some("use the address it redirects to"),
+            RemoteError::Protocol { .. } => {
+                Some("if `git clone` understands it, this is a bug worth reporting")
+            }
+            RemoteError::UnsupportedObjectFormat { .. } => {
+                Some("use `git clone`; docs/limitations.md has the reason")
+            }
+            RemoteError::Setting { .. } => {
+                Some("`git config --show-origin --get-regexp http` shows where it is set")
+            }
+        };
+        let command_error = CommandError::from_error(Kind::Failed, &error);
+        hint.into_iter().fold(command_error, CommandError::hint)
+    }
+}
+
+impl From<DepsError> for CommandError {
+    fn from(error: DepsError) -> Self {
+        match error {
+            DepsError::Interrupted => CommandError::interrupted(),
+            DepsError::Io(error) => error.into(),
+            DepsError::Store(error) => error.into(),
+            error => {
+                let (kind, hint) = match &error {
+                    DepsError::Refused { .. } => (
+                        Kind::Usage,
+                        Some("docs/guide/dependency-caches.md says what headstart.toml may name"),
+                    ),
+                    DepsError::Malformed { .. } => (
+                        Kind::Failed,
+                        Some("mend the file, or let its package manager write it anew"),
+                    ),
+                    DepsError::TooMany { .. } => (
+                        Kind::Failed,
+                        Some("name folders to leave out in headstart.toml: [deps] ignore = [...]"),
+                    ),
+                    _ => (Kind::Failed, None),
+                };
+                let command_error = CommandError::from_error(kind, &error);
+                hint.into_iter().fold(command_error, CommandError::hint)
+            }
+        }
+    }
+}

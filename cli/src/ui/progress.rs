@@ -1,0 +1,261 @@
+//! Progress bars on a terminal, plain lines elsewhere.
+//!
+//! The libraries report steps through their own `Progress` traits; the adapters at the end of this file map each step
+//! to a label and a unit. Nothing here decides what happens next.
+
+use std::{
+    collections::HashMap,
+    io::Write as _,
+    time::{Duration, Instant},
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
+
+use super::{OutputMode, bytes, clean, count, seconds};
+
+/// A bar appears when its step takes longer than this: quick steps do not flicker.
+const APPEAR_AFTER: Duration = Duration::from_millis(250);
+
+/// What a step counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Bytes,
+    Items(&'static str),
+}
+
+/// A step as people see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StepLabel {
+    pub(crate) text: &'static str,
+    pub(crate) unit: Unit,
+}
+
+/// All steps of a run.
+#[derive(Debug)]
+pub(crate) struct ProgressBars {
+    mode: OutputMode,
+    live: bool,
+    multi: MultiProgress,
+    steps: Mutex<HashMap<&'static str, Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    label: StepLabel,
+    started: Instant,
+    total: Option<u64>,
+    done: u64,
+    bar: Option<ProgressBar>,
+}
+
+impl ProgressBars {
+    pub(super) fn new(mode: OutputMode, live: bool) -> Self {
+        ProgressBars {
+            mode,
+            live,
+            multi: MultiProgress::new(),
+            steps: Mutex::default(),
+        }
+    }
+
+    /// A step begins; a second begin of a running step adds to its total.
+    pub(crate) fn start(&self, label: StepLabel, total: Option<u64>) {
+        let mut steps = self.steps.lock();
+        let step = steps.entry(label.text).or_insert_with(|| Running {
+            label,
+            started: Instant::now(),
+            total: None,
+            done: 0,
+            bar: None,
+        });
+        step.total = match (step.total, total) {
+            (Some(before), Some(more)) => Some(before + more),
+            (before, more) => before.or(more),
+        };
+        if let (Some(bar), Some(total)) = (&step.bar, step.total) {
+            bar.set_length(total);
+        }
+    }
+
+    /// A step went on by `amount` of its unit.
+    pub(crate) fn advance(&self, label: StepLabel, amount: u64) {
+        let mut steps = self.steps.lock();
+        let Some(step) = steps.get_mut(label.text) else {
+            return;
+        };
+        step.done += amount;
+        match &step.bar {
+            Some(bar) => bar.set_position(step.done),
+            None if self.live && step.started.elapsed() >= APPEAR_AFTER => {
+                let bar = self.multi.add(step.new_bar());
+                bar.set_position(step.done);
+                step.bar = Some(bar);
+            }
+            None => {}
+        }
+    }
+
+    /// A step is over.
+    pub(crate) fn finish(&self, label: StepLabel) {
+        let Some(step) = self.steps.lock().remove(label.text) else {
+            return;
+        };
+        if let Some(bar) = &step.bar {
+            bar.finish_and_clear();
+        }
+        if self.mode == OutputMode::Human && (step.done > 0 || step.started.elapsed() >= APPEAR_AFTER) {
+            self.line(&step.summary());
+        }
+    }
+
+    /// A line on stderr, above the bars.
+    pub(crate) fn line(&self, text: &str) {
+        if self.live {
+            // Fails only when stderr is gone, and then nobody reads it.
+            let _ = self.multi.println(text);
+        } else {
+            self.stderr_line(text);
+        }
+    }
+
+    /// A warning, whatever the mode.
+    pub(crate) fn warn(&self, text: &str) {
+        if self.mode == OutputMode::Json {
+            let document = serde_json::json!({ "schema": "headstart.warning/1", "message": text });
+            self.stderr_line(&document.to_string());
+        } else {
+            self.line(&format!("{YELLOW}warning:{YELLOW:#} {}", clean(text)));
+        }
+    }
+
+    /// A line on stderr as it is; colour is kept only where stderr shows it.
+    pub(super) fn stderr_line(&self, text: &str) {
+        // A closed stderr leaves nobody to tell.
+        let _ = writeln!(anstream::stderr().lock(), "{text}");
+    }
+
+    /// Takes the bars away, before a last word.
+    pub(super) fn clear(&self) {
+        self.steps.lock().clear();
+        // Fails only when stderr is gone.
+        let _ = self.multi.clear();
+    }
+}
+
+/// The colour of warnings; anstream strips it where it does not belong.
+const YELLOW: clap::builder::styling::Style = clap::builder::styling::AnsiColor::Yellow.on_default().bold();
+
+impl Running {
+    fn new_bar(&self) -> ProgressBar {
+        let style = match (self.label.unit, self.total) {
+            (Unit::Bytes, Some(_)) => "{msg:24} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}",
+            (Unit::Bytes, None) => "{msg:24} {spinner} {bytes} {bytes_per_sec}",
+            (Unit::Items(_), Some(_)) => "{msg:24} {bar:30} {human_pos}/{human_len} {per_sec} eta {eta}",
+            (Unit::Items(_), None) => "{msg:24} {spinner} {human_pos} {per_sec}",
+        };
+        let style = ProgressStyle::with_template(style).expect("the templates above are well-formed");
+        let bar = match self.total {
+            Some(total) => ProgressBar::new(total),
+            None => ProgressBar::new_spinner(),
+        };
+        bar.with_style(style)
+            .with_message(self.label.text)
+            .with_elapsed(self.started.elapsed())
+    }
+
+    fn summary(&self) -> String {
+        let amount = match self.label.unit {
+            Unit::Bytes => bytes(self.done),
+            Unit::Items(name) => format!("{} {name}", count(self.done)),
+        };
+        format!(
+            "{}: {amount} in {}",
+            self.label.text,
+            seconds(self.started.elapsed())
+        )
+    }
+}
+
+impl headstart_git::Progress for ProgressBars {
+    fn start(&self, step: headstart_git::Step, total: Option<u64>) {
+        self.start(git_step(step), total);
+    }
+
+    fn advance(&self, step: headstart_git::Step, amount: u64) {
+        self.advance(git_step(step), amount);
+    }
+
+    fn finish(&self, step: headstart_git::Step) {
+        self.finish(git_step(step));
+    }
+
+    fn warn(&self, warning: &headstart_git::Warning) {
+        use headstart_git::Warning;
+        match warning {
+            // What the server says is news, not a warning, as with git.
+            Warning::Remote { message } if self.mode == OutputMode::Human => {
+                self.line(&format!("remote: {}", clean(message)));
+            }
+            Warning::Remote { .. } => {}
+            Warning::FilterUnsupported { filter } => {
+                self.warn(&format!(
+                    "the origin does not support filters; {filter} is ignored and everything is fetched"
+                ));
+            }
+            Warning::DepthUnsupported => {
+                self.warn("the origin does not support shallow clones; its whole history is fetched");
+            }
+            Warning::EmptyRepository => self.warn("the origin is an empty repository"),
+            Warning::RemoteHeadMissing => {
+                self.warn("the origin's HEAD names a branch it does not have; nothing is checked out");
+            }
+        }
+    }
+}
+
+impl headstart_store::Progress for ProgressBars {
+    fn start(&self, step: headstart_store::Step, total: Option<u64>) {
+        self.start(store_step(step), total);
+    }
+
+    fn advance(&self, step: headstart_store::Step, amount: u64) {
+        self.advance(store_step(step), amount);
+    }
+
+    fn finish(&self, step: headstart_store::Step) {
+        self.finish(store_step(step));
+    }
+
+    fn warn(&self, warning: &headstart_store::Warning) {
+        self.warn(&warning.to_string());
+    }
+}
+
+fn git_step(step: headstart_git::Step) -> StepLabel {
+    use headstart_git::Step;
+    let (text, unit) = match step {
+        Step::Connect => ("Listing refs", Unit::Items("refs")),
+        Step::ReceiveTip => ("Receiving the tip", Unit::Bytes),
+        Step::WriteFiles => ("Writing files", Unit::Items("files")),
+        Step::ReceiveHistory => ("Receiving history", Unit::Bytes),
+    };
+    StepLabel { text, unit }
+}
+
+fn store_step(step: headstart_store::Step) -> StepLabel {
+    use headstart_store::Step;
+    let text = match step {
+        Step::Scan => "Scanning",
+        Step::Read => "Reading and compressing",
+        Step::Upload => "Storing",
+        Step::Plan => "Comparing",
+        Step::Fetch => "Fetching",
+        Step::WriteFiles => "Restoring files",
+    };
+    let unit = match step.unit() {
+        headstart_store::Unit::Files => Unit::Items("files"),
+        headstart_store::Unit::Bytes => Unit::Bytes,
+    };
+    StepLabel { text, unit }
+}
