@@ -1,11 +1,10 @@
 //! The real `headstart-server` of this build.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{BufRead as _, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
 };
 
 use rustix::process::Signal;
@@ -53,22 +52,18 @@ impl CacheServer {
         command
             .env_clear()
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+            .stdout(Stdio::piped())
+            .stderr(File::create(folder.path().join("log")).expect("a file in a new temporary folder"));
         let mut server = ChildGuard::spawn(&mut command);
-        let mut stderr = BufReader::new(server.child().stderr.take().expect("stderr was piped"));
-        // It says where it listens as soon as it does.
+        // The first thing it says is where it listens.
         let mut said = String::new();
-        let url = loop {
-            let read = stderr.read_line(&mut said).unwrap_or_default();
-            assert!(read > 0, "headstart-server ended at its start: {said}");
-            let url = said.split_whitespace().find(|word| word.starts_with("http://"));
-            if let Some(url) = url {
-                break url.trim_end_matches(['/', ',', '.']).to_owned();
-            }
-        };
-        // Its log is read to the end, so that a full pipe never blocks it.
-        thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        let stdout = server.child().stdout.take().expect("stdout was piped");
+        let _ = BufReader::new(stdout).read_line(&mut said);
+        let log = || fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+        let url = said.split_whitespace().find(|word| word.starts_with("http://"));
+        let url = url
+            .unwrap_or_else(|| panic!("headstart-server did not start: {said}{}", log()))
+            .to_owned();
         CacheServer { url, server, folder }
     }
 
@@ -78,7 +73,7 @@ impl CacheServer {
     }
 
     /// The folder with all it keeps.
-    pub fn data(&self) -> std::path::PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 

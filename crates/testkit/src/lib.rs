@@ -25,6 +25,7 @@ pub use http::{Fault, GitHttpServer, GitHttpServerBuilder, On, Request};
 pub use manifest::{Manifest, Node};
 pub use repository::Repository;
 pub use run::{Run, Running};
+pub use rustix::process::Signal;
 pub use s3::S3;
 pub use skip::skipped;
 pub use sshd::Sshd;
