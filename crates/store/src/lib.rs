@@ -17,6 +17,8 @@ mod content;
 mod dir_handles;
 mod entry;
 mod error;
+#[cfg(any(test, feature = "conformance"))]
+pub mod faults;
 mod format;
 mod frame;
 mod http;
@@ -24,6 +26,7 @@ mod incoming;
 mod key_path;
 mod listing;
 mod local;
+mod location;
 mod memory;
 mod object;
 mod pack;
@@ -34,7 +37,11 @@ mod restore;
 mod save;
 mod snapshot;
 mod store;
+#[cfg(test)]
+mod testing;
+mod tiered;
 mod tree;
+mod wrappers;
 mod xattrs;
 
 pub use bridge::Runtime;
@@ -46,6 +53,7 @@ pub use format::FormatError;
 pub use frame::Codec;
 pub use http::HttpStore;
 pub use local::LocalStore;
+pub use location::{Credentials, Location, ParseLocationError};
 pub use memory::MemoryStore;
 pub use object::BucketStore;
 pub use pack::{PackChunk, PackFrame, PackTable, PackTail};
@@ -56,4 +64,6 @@ pub use restore::{
 pub use save::{SaveError, SaveOptions, SaveOutcome, Saved, Xattrs, save};
 pub use snapshot::{ChunkRef, FrameRef, PackRef, Snapshot, Xattr};
 pub use store::{ByteStream, ContentReader, CreatedEntry, PruneStore, Store, StoreExt, Written};
+pub use tiered::{Pushed, TierCounts, TierWarning, TieredStore};
 pub use tree::{Mtime, Node, NodeKind, Tree};
+pub use wrappers::ReadOnlyStore;
