@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use headstart_fs::RelPath;
 
-use crate::{content::Content, freshness::Freshness, key::KeyInput};
+use crate::{content::Content, freshness::Freshness, key::KeyInput, restore::Settle};
 
 /// Who writes the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +64,8 @@ pub struct Install {
     pub program: &'static str,
     /// Its arguments.
     pub args: &'static [&'static str],
+    /// Environment variables it needs besides the user's.
+    pub env: &'static [(&'static str, &'static str)],
     /// The folder it runs in.
     pub folder: PathBuf,
 }
@@ -100,6 +102,7 @@ pub struct DependencyCache {
     pub left_alone_if: Option<RelPath>,
     pub(crate) content: Content,
     pub(crate) freshness: Freshness,
+    pub(crate) settle: Settle,
 }
 
 impl Manager {

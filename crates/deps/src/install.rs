@@ -6,6 +6,9 @@ use headstart_process::{Command, Output, ProcessError};
 
 use crate::{DepsError, Host, Install};
 
+/// How many lines of what a failed install said are kept.
+const LAST_LINES: usize = 20;
+
 /// Where the install's own words go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstallOutput {
@@ -30,21 +33,39 @@ pub fn install(
     for (name, value) in &host.env {
         command = command.env(name, value);
     }
-    // Questions nobody could answer: stdin is closed. The first two are pnpm's, before and since version 11.
-    command = command
-        .env("npm_config_confirm_modules_purge", "false")
-        .env("pnpm_config_confirm_modules_purge", "false")
-        .env("COREPACK_ENABLE_DOWNLOAD_PROMPT", "0");
+    // Questions nobody could answer, since stdin is closed.
+    command = command.env("COREPACK_ENABLE_DOWNLOAD_PROMPT", "0");
+    for (name, value) in install.env {
+        command = command.env(*name, *value);
+    }
     if output == InstallOutput::Inherit {
         command = command.inherit_output();
     }
-    command
-        .run_interruptible(interrupt)
-        .map_err(|source| match source {
-            ProcessError::Interrupted { .. } => DepsError::Interrupted,
-            source => DepsError::Install {
-                project: install.folder.clone(),
-                source,
-            },
-        })
+    let failed = |source| DepsError::Install {
+        project: install.folder.clone(),
+        source,
+    };
+    let (status, output) = command.run_to_status(interrupt).map_err(|source| match source {
+        ProcessError::Interrupted { .. } => DepsError::Interrupted,
+        source => failed(source),
+    })?;
+    if status.success() {
+        return Ok(output);
+    }
+    Err(failed(ProcessError::Failed {
+        command: command.display(),
+        status,
+        stderr_tail: last_words(&output),
+    }))
+}
+
+/// pnpm and Yarn complain on stdout.
+fn last_words(output: &Output) -> String {
+    let said = [&output.stderr, &output.stdout]
+        .into_iter()
+        .map(|bytes| String::from_utf8_lossy(bytes))
+        .find(|text| !text.trim().is_empty())
+        .unwrap_or_default();
+    let lines: Vec<&str> = said.trim().lines().collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
 }

@@ -11,6 +11,7 @@ use crate::{
     files::{self, MAX_LOCKFILE_BYTES},
     freshness::Freshness,
     key::{InputKind, keys},
+    restore::Settle,
     search::Folder,
 };
 
@@ -95,6 +96,7 @@ pub(crate) struct Draft {
     pub(crate) left_alone_if: Option<RelPath>,
     pub(crate) content: Content,
     pub(crate) freshness: Freshness,
+    pub(crate) settle: Settle,
 }
 
 impl Draft {
@@ -114,6 +116,7 @@ impl Draft {
             left_alone_if: None,
             content,
             freshness: Freshness::NotChecked,
+            settle: Settle::Nothing,
         }
     }
 
@@ -146,8 +149,17 @@ impl Draft {
         self.install = Some(Install {
             program,
             args,
+            env: &[],
             folder,
         });
+        self
+    }
+
+    /// Gives the install an environment variable.
+    pub(crate) fn install_env(mut self, env: &'static [(&'static str, &'static str)]) -> Self {
+        if let Some(install) = &mut self.install {
+            install.env = env;
+        }
         self
     }
 
@@ -212,6 +224,7 @@ impl Draft {
             left_alone_if: self.left_alone_if,
             content: self.content,
             freshness: self.freshness,
+            settle: self.settle,
         }
     }
 }

@@ -12,6 +12,7 @@ use headstart_store::{
 use crate::{
     DependencyCache, DepsError, OnRestoreKey,
     content::Content,
+    managers::pnpm,
     namespace,
     status::{InStore, look_up},
 };
@@ -34,6 +35,15 @@ pub enum ThenInstall {
     Yes,
     /// It does not.
     No,
+}
+
+/// What a restored tree is told of the machine it came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Settle {
+    /// Nothing: it holds nothing of the machine it was saved on.
+    Nothing,
+    /// Where pnpm's store is.
+    PnpmStore(PathBuf),
 }
 
 /// What became of a restore.
@@ -105,6 +115,9 @@ pub fn restore(
         headstart_store::RestoreOutcome::Miss => return Ok(RestoreOutcome::Miss),
     };
     remove_leftovers(cache, &roots)?;
+    if let Settle::PnpmStore(folder) = &cache.settle {
+        pnpm::note_store(&cache.root, folder)?;
+    }
     Ok(match older {
         false => RestoreOutcome::Exact(restored),
         true => RestoreOutcome::Older { key, restored },

@@ -1,22 +1,29 @@
 //! pnpm: `node_modules` of every workspace, and its store.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
+use headstart_fs::{AtPath as _, publish};
 use serde_json::Value;
 
 use crate::{
     DepsError, Host, KeyInput, Manager,
     content::Content,
-    files::{self, MAX_LOCKFILE_BYTES},
+    files::{self, MAX_CONFIG_BYTES, MAX_LOCKFILE_BYTES},
     freshness::Freshness,
     key::InputKind,
     node::{NodeProject, strings},
     npmrc::Npmrc,
     project::{Draft, Project, rel},
+    restore::Settle,
 };
 
 const TREE: &str = "pnpm-node_modules";
 const INSTALL: &[&str] = &["install", "--frozen-lockfile"];
+/// Without a terminal to ask on, pnpm replaces a tree of another layout only when it is told that nobody is there.
+const INSTALL_ENV: &[(&str, &str)] = &[("CI", "true")];
 /// Settings that change what an install writes, as `.npmrc` spells them. `pnpm-workspace.yaml`, where they have moved,
 /// goes into the key as a whole.
 const LAYOUT: [&str; 20] = [
@@ -95,22 +102,24 @@ pub(super) fn find(project: &Project<'_>) -> Result<Vec<Draft>, DepsError> {
     .inputs([pnpm.clone()])
     .platform(project.host)
     .tool(project.tools, "node", "node")
-    .install("pnpm", INSTALL, project.folder());
+    .install("pnpm", INSTALL, project.folder())
+    .install_env(INSTALL_ENV);
 
     let version = store_version(&major);
-    let mut store = Draft::downloads(
-        "pnpm-store",
-        Manager::Pnpm,
-        store_folder(project.host, &npmrc).join(version.folder),
-        Content::Files,
-    )
-    .paths(["files", version.index].map(rel))
-    // Packages that run builds are stored as built.
-    .inputs(project.file_input("pnpm-lock.yaml")?)
-    .inputs([pnpm])
-    .platform(project.host)
-    .superseded_by(TREE)
-    .install("pnpm", INSTALL, project.folder());
+    let folder = store_folder(project.host, &npmrc).join(version.folder);
+    let tree = Draft {
+        settle: Settle::PnpmStore(folder.clone()),
+        ..tree
+    };
+    let mut store = Draft::downloads("pnpm-store", Manager::Pnpm, folder, Content::Files)
+        .paths(["files", version.index].map(rel))
+        // Packages that run builds are stored as built.
+        .inputs(project.file_input("pnpm-lock.yaml")?)
+        .inputs([pnpm])
+        .platform(project.host)
+        .superseded_by(TREE)
+        .install("pnpm", INSTALL, project.folder())
+        .install_env(INSTALL_ENV);
     store.left_alone_if = version.database.map(rel);
     Ok(vec![tree, store])
 }
@@ -158,6 +167,39 @@ fn store_folder(host: &Host, npmrc: &Npmrc) -> PathBuf {
         true => host.home.join("Library/pnpm/store"),
         false => host.home.join(".local/share/pnpm/store"),
     }
+}
+
+/// Tells a restored `node_modules` which store it belongs to: pnpm notes the store's path, which has another machine's home
+/// in it, and where the note differs it installs everything again.
+pub(crate) fn note_store(folder: &Path, store: &Path) -> Result<(), DepsError> {
+    let note = folder.join("node_modules/.modules.yaml");
+    let (Some(text), Some(store)) = (files::read_text(&note, MAX_CONFIG_BYTES)?, store.to_str()) else {
+        return Ok(());
+    };
+    let store = Value::from(store).to_string();
+    let noted: Vec<String> = text
+        .lines()
+        .map(|line| match line.split_once("storeDir") {
+            // JSON since pnpm 8, YAML before; a JSON string is one in YAML too.
+            Some(("  \"", rest)) if rest.starts_with("\": ") => {
+                let comma = if rest.ends_with(',') { "," } else { "" };
+                format!("  \"storeDir\": {store}{comma}")
+            }
+            Some(("", rest)) if rest.starts_with(": ") => format!("storeDir: {store}"),
+            _ => line.to_owned(),
+        })
+        .collect();
+    let permissions = note.metadata().at("look at", &note)?.permissions();
+    let mut temp = publish::temp_beside(&note)?;
+    temp.write_all(noted.join("\n").as_bytes())
+        .at("write", temp.path())?;
+    temp.as_file()
+        .set_permissions(permissions)
+        .at("change the mode of", temp.path())?;
+    temp.persist(&note)
+        .map_err(|error| error.error)
+        .at("rename a temporary file to", &note)?;
+    Ok(())
 }
 
 /// Compares `node_modules/.pnpm/lock.yaml`, pnpm's copy of the lockfile it installed, with the lockfile.
@@ -223,6 +265,24 @@ mod tests {
         let cache = sandbox.cache("pnpm-store");
         assert_eq!(cache.root, Path::new("/p/store/v11"));
         assert_eq!(cache.left_alone_if, Some(rel("index.db")));
+    }
+
+    #[test]
+    fn a_restored_tree_is_told_of_this_machines_store() {
+        let sandbox = sandbox();
+        let note = |text: &str| {
+            sandbox.write("node_modules/.modules.yaml", text);
+            note_store(&sandbox.folder(), Path::new("/b/v10")).unwrap();
+            std::fs::read_to_string(sandbox.folder().join("node_modules/.modules.yaml")).unwrap()
+        };
+        assert_eq!(
+            note("{\n  \"storeDir\": \"/a/v10\",\n  \"x\": 1\n}"),
+            "{\n  \"storeDir\": \"/b/v10\",\n  \"x\": 1\n}"
+        );
+        assert_eq!(
+            note("skipped: []\nstoreDir: /a/v3"),
+            "skipped: []\nstoreDir: \"/b/v10\""
+        );
     }
 
     #[test]
