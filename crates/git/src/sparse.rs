@@ -56,13 +56,87 @@ impl Cone {
         false
     }
 
-    /// Whether the file `path` is kept.
-    pub(crate) fn contains(&self, path: &RelPath) -> bool {
-        path.parent().is_some_and(|dir| self.contains_files_of(&dir))
-    }
-
     /// The text `git sparse-checkout set --cone` writes to `info/sparse-checkout`.
     pub(crate) fn patterns(&self) -> Vec<u8> {
-        Vec::new()
+        let mut text = b"/*\n".to_vec();
+        if self.contains_all_of(&RelPath::root()) {
+            return text;
+        }
+        text.extend(b"!/*/\n");
+        for dir in in_byte_order(&self.parents) {
+            text.extend([b"/", dir.as_slice(), b"/\n!/", &dir, b"/*/\n"].concat());
+        }
+        for dir in in_byte_order(&self.recursive) {
+            text.extend([b"/", dir.as_slice(), b"/\n"].concat());
+        }
+        text
+    }
+}
+
+/// Git sorts paths as bytes, and escapes what a pattern would take for more than a character.
+fn in_byte_order(dirs: &BTreeSet<RelPath>) -> impl Iterator<Item = Vec<u8>> {
+    let mut dirs: Vec<&[u8]> = dirs.iter().map(RelPath::as_bytes).collect();
+    dirs.sort_unstable();
+    dirs.into_iter().map(|dir| {
+        let mut pattern = Vec::with_capacity(dir.len());
+        for &byte in dir {
+            if matches!(byte, b'*' | b'?' | b'[' | b'\\') {
+                pattern.push(b'\\');
+            }
+            pattern.push(byte);
+        }
+        pattern
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::tests::git;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::parse(text).unwrap()
+    }
+
+    fn cone(dirs: &[&str]) -> Cone {
+        Cone::new(dirs.iter().map(|dir| path(dir)))
+    }
+
+    #[test]
+    fn a_cone_keeps_parents_shallowly_and_directories_whole() {
+        let cone = cone(&["a/b", "a/b/c", "d"]);
+        for kept in ["", "a", "a/b", "a/b/c/e", "d", "d/f"] {
+            assert!(cone.contains_files_of(&path(kept)), "{kept:?}");
+        }
+        for left_out in ["b", "a/c", "a/bc", "dd"] {
+            assert!(!cone.contains_files_of(&path(left_out)), "{left_out:?}");
+        }
+        assert!(cone.contains_all_of(&path("a/b/x")));
+        assert!(!cone.contains_all_of(&path("a")));
+        assert!(Cone::new([RelPath::root()]).contains_all_of(&path("anything")));
+    }
+
+    #[test]
+    fn patterns_are_those_git_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        git(dir.path(), &["init", "-q", "."], b"");
+        for dirs in [
+            &["a/b"][..],
+            &["b", "a/b/c", "a/b/c/d", "a-b", "a/b-c/d"],
+            &["we*ird/[x]/q?", "back\\slash"],
+            &[],
+        ] {
+            git(
+                dir.path(),
+                &[&["sparse-checkout", "set", "--cone"], dirs].concat(),
+                b"",
+            );
+            let by_git = std::fs::read(dir.path().join(".git/info/sparse-checkout")).unwrap();
+            assert_eq!(
+                String::from_utf8(cone(dirs).patterns()).unwrap(),
+                String::from_utf8(by_git).unwrap(),
+                "{dirs:?}"
+            );
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Inflated objects kept in case a delta is based on them, within a budget of bytes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
@@ -14,14 +14,16 @@ pub(super) struct BaseCache {
 
 #[derive(Default)]
 struct Inner {
-    objects: HashMap<u32, Slot>,
-    /// Every key of `objects` once, oldest first.
+    /// By index of the entry: every object passes here, and a table is cheaper than a map then.
+    slots: Vec<Slot>,
+    /// Indices of the slots that are filled, oldest first.
     order: VecDeque<u32>,
     used_bytes: usize,
 }
 
+#[derive(Default)]
 struct Slot {
-    data: ObjectData,
+    data: Option<ObjectData>,
     used: bool,
 }
 
@@ -35,9 +37,9 @@ impl BaseCache {
 
     pub(super) fn get(&self, index: u32) -> Option<ObjectData> {
         let mut inner = self.inner.lock();
-        let slot = inner.objects.get_mut(&index)?;
+        let slot = inner.slots.get_mut(index as usize)?;
         slot.used = true;
-        Some(slot.data.clone())
+        slot.data.clone()
     }
 
     pub(super) fn insert(&self, index: u32, data: &ObjectData) {
@@ -47,15 +49,20 @@ impl BaseCache {
         // Dropped after the lock is released: freeing is work.
         let mut evicted = Vec::new();
         let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        let at = index as usize;
+        if at >= inner.slots.len() {
+            inner.slots.resize_with(at + 1, Slot::default);
+        }
         let slot = Slot {
-            data: data.clone(),
+            data: Some(data.clone()),
             used: false,
         };
         inner.used_bytes += cost(data);
-        match inner.objects.insert(index, slot) {
+        match std::mem::replace(&mut inner.slots[at], slot).data {
             Some(old) => {
-                inner.used_bytes -= cost(&old.data);
-                evicted.push(old.data);
+                inner.used_bytes -= cost(&old);
+                evicted.push(old);
             }
             None => inner.order.push_back(index),
         }
@@ -63,15 +70,14 @@ impl BaseCache {
             let Some(oldest) = inner.order.pop_front() else {
                 break;
             };
-            let slot = inner.objects.get_mut(&oldest).expect("order lists what is there");
+            let slot = &mut inner.slots[oldest as usize];
             if std::mem::take(&mut slot.used) {
                 inner.order.push_back(oldest);
-            } else if let Some(slot) = inner.objects.remove(&oldest) {
-                inner.used_bytes -= cost(&slot.data);
-                evicted.push(slot.data);
+            } else if let Some(data) = slot.data.take() {
+                inner.used_bytes -= cost(&data);
+                evicted.push(data);
             }
         }
-        drop(inner);
     }
 }
 

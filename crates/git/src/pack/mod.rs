@@ -138,7 +138,7 @@ impl From<PackError> for ReadError {
 }
 
 /// Entries handed over at once: few enough to keep workers fed, enough to make the lock cheap.
-const ARRIVALS_AT_ONCE: usize = 32;
+const ARRIVALS_AT_ONCE: usize = 256;
 
 /// Bytes handed over at once, so that large objects do not wait for small ones.
 const ARRIVING_BYTES_AT_ONCE: usize = 256 << 10;

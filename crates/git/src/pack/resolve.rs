@@ -25,7 +25,7 @@ use super::{
 };
 
 /// Tasks a worker takes at once: few enough to share the work, enough to make the lock cheap.
-const TAKEN_AT_ONCE: usize = 16;
+const TAKEN_AT_ONCE: usize = 32;
 
 /// The place where entries become objects.
 pub(super) struct Resolver<'a> {

@@ -74,12 +74,16 @@ fn repository() -> TempDir {
     dir
 }
 
-fn pack_of(repository: &Path, args: &[&str]) -> Vec<u8> {
+pub(crate) fn pack_of(repository: &Path, args: &[&str]) -> Vec<u8> {
     let args = [&["pack-objects", "--all", "--revs", "--stdout", "-q"], args].concat();
     git(repository, &args, b"")
 }
 
-fn receive(pack: &[u8], dir: &Path, sink: Option<&dyn ObjectSink>) -> Result<ReceivedPack, PackError> {
+pub(crate) fn receive(
+    pack: &[u8],
+    dir: &Path,
+    sink: Option<&dyn ObjectSink>,
+) -> Result<ReceivedPack, PackError> {
     // Small reads, so that everything crosses buffer boundaries.
     let mut input = BufReader::with_capacity(97, pack);
     receive_pack(
@@ -214,7 +218,7 @@ fn deltas_of_ids_may_come_before_their_bases() {
 }
 
 /// The same entries in reverse order. Works for packs whose deltas name their base by id.
-fn reversed(pack: &[u8]) -> Vec<u8> {
+pub(crate) fn reversed(pack: &[u8]) -> Vec<u8> {
     let body = &pack[..pack.len() - 20];
     let mut rest = &body[12..];
     let mut inflater = Inflater::new();

@@ -262,3 +262,6 @@ fn publish_index(path: &Path, index: &[u8]) -> Result<(), WorktreeError> {
     }
     Ok(written?)
 }
+
+#[cfg(test)]
+mod tests;
