@@ -17,7 +17,7 @@ const NAMESPACE: &[u8] = b"user.";
 pub(crate) fn read(file: impl AsFd, node: u32) -> rustix::io::Result<Vec<Xattr>> {
     let file = file.as_fd();
     let names = match retried(
-        || fs::flistxattr(file, &mut [0u8; 0]),
+        || fs::flistxattr_query(file),
         |names| fs::flistxattr(file, spare_capacity(names)),
     ) {
         Ok(names) => names,
@@ -30,7 +30,7 @@ pub(crate) fn read(file: impl AsFd, node: u32) -> rustix::io::Result<Vec<Xattr>>
             continue;
         }
         let value = match retried(
-            || fs::fgetxattr(file, name, &mut [0u8; 0]),
+            || fs::fgetxattr_query(file, name),
             |value| fs::fgetxattr(file, name, spare_capacity(value)),
         ) {
             Ok(value) => value,

@@ -1,1 +1,416 @@
+//! Saving and restoring, together: what comes back is what was there.
 
+use std::{os::unix::ffi::OsStrExt as _, os::unix::fs::symlink, path::Path};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    EntryName, PruneStore as _, StoreExt as _,
+    testing::{Bench, What, chmod, manifest, noise, touch, write},
+};
+
+/// A tree with one of everything.
+fn populate(root: &Path) {
+    write(root.join("d/run"), "#!/bin/sh\n");
+    chmod(root.join("d/run"), 0o755);
+    write(root.join("d/private"), "secret");
+    chmod(root.join("d/private"), 0o640);
+    write(root.join("d/readonly/file"), "x");
+    chmod(root.join("d/readonly/file"), 0o400);
+    write(root.join("d/empty"), "");
+    std::fs::create_dir_all(root.join("d/empty-folder")).unwrap();
+    write(root.join("d/large"), noise(9 << 20, 1));
+    write(root.join("d/even"), vec![0; 3 << 20]);
+    std::fs::hard_link(root.join("d/large"), root.join("d/readonly/large too")).unwrap();
+    std::fs::hard_link(root.join("d/run"), root.join("d/empty-hardlink")).unwrap();
+    symlink("run", root.join("d/relative")).unwrap();
+    symlink("/etc/passwd", root.join("d/absolute")).unwrap();
+    symlink("../../nowhere/at/all", root.join("d/dangling")).unwrap();
+    write(root.join("d").join(std::ffi::OsStr::from_bytes(b"caf\xe9 \xff")), "bytes");
+    write(root.join("d/\u{f6}/-rf *\n"), "odd");
+    touch(root.join("d/run"), 1_600_000_000, 123_456_789);
+    touch(root.join("d/empty"), -86_400, 999_999_999);
+    touch(root.join("d/private"), 4_000_000_000, 1);
+    touch(root.join("d/dangling"), 7, 8);
+    chmod(root.join("d/readonly"), 0o2555);
+    touch(root.join("d/readonly"), 1, 2);
+    chmod(root.join("d"), 0o1750);
+    touch(root.join("d"), 1_000, 5);
+}
+
+#[test]
+fn everything_comes_back_as_it_was() {
+    let bench = Bench::new();
+    populate(&bench.from());
+    let saved = bench.save("k", &["d"]);
+    let restored = bench.restore("k");
+    assert_eq!(manifest(&bench.from().join("d")), manifest(&bench.to().join("d")));
+    assert_eq!(restored.lookup, Lookup::Exact);
+    assert_eq!(restored.bytes_written, saved.content_bytes);
+    assert_eq!(std::fs::read_dir(bench.to()).unwrap().count(), 1, "debris was left");
+}
+
+#[test]
+fn a_second_restore_touches_nothing() {
+    let bench = Bench::new();
+    populate(&bench.from());
+    bench.save("k", &["d"]);
+    bench.restore("k");
+    let again = bench.restore("k");
+    assert_eq!((again.files_written, again.files_removed), (0, 0));
+    assert_eq!(manifest(&bench.from().join("d")), manifest(&bench.to().join("d")));
+}
+
+#[test]
+fn an_existing_tree_is_brought_in_line_and_its_neighbours_are_left_alone() {
+    let bench = Bench::new();
+    populate(&bench.from());
+    bench.save("k", &["d"]);
+    bench.restore("k");
+    let d = bench.to().join("d");
+    let outside = bench.to().join("outside");
+    write(&outside, "mine");
+    std::fs::hard_link(d.join("private"), bench.to().join("linked")).unwrap();
+    write(d.join("private"), "edited");
+    write(d.join("extra/deep/file"), "extra");
+    std::fs::remove_file(d.join("run")).unwrap();
+    std::fs::remove_file(d.join("relative")).unwrap();
+    write(d.join("relative/now a folder"), "x");
+    std::fs::remove_dir(d.join("empty-folder")).unwrap();
+    symlink(&outside, d.join("empty-folder")).unwrap();
+    std::fs::remove_file(d.join("large")).unwrap();
+    symlink(&outside, d.join("large")).unwrap();
+    let restored = bench.restore("k");
+    assert_eq!(manifest(&bench.from().join("d")), manifest(&d));
+    assert_eq!(std::fs::read(&outside).unwrap(), b"mine", "a link was written through");
+    assert_eq!(
+        std::fs::read(bench.to().join("linked")).unwrap(),
+        b"edited",
+        "another name of the file was written through"
+    );
+    // extra, extra/deep, extra/deep/file, and what was in `relative`.
+    assert_eq!(restored.files_removed, 4);
+    assert_eq!(bench.restore("k").files_written, 0);
+}
+
+#[test]
+fn files_links_and_the_folder_itself_can_be_roots() {
+    let bench = Bench::new();
+    populate(&bench.from());
+    let paths = ["d/run", "d/dangling", "d/readonly", "d/empty-hardlink"];
+    bench.save("parts", &paths);
+    bench.restore("parts");
+    let (from, to) = (manifest(&bench.from()), manifest(&bench.to()));
+    for path in paths {
+        let path = Path::new(path);
+        assert_eq!(from[path].mode, to[path].mode);
+        assert_eq!(from[path].mtime, to[path].mtime);
+    }
+    assert_eq!(to.len(), 8, "{to:#?}");
+
+    bench.save("all", &[""]);
+    bench.restore("all");
+    assert_eq!(manifest(&bench.from()), manifest(&bench.to()));
+    bench.restore("all");
+    assert_eq!(manifest(&bench.from()), manifest(&bench.to()));
+}
+
+#[test]
+fn paths_longer_than_the_system_takes_are_kept() {
+    use rustix::fs::{Mode, OFlags, mkdirat, openat};
+    let bench = Bench::new();
+    let name = "n".repeat(200);
+    let open = |folder: &std::os::fd::OwnedFd| {
+        openat(folder, name.as_str(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+    };
+    std::fs::create_dir(bench.from().join("d")).unwrap();
+    let mut folder = crate::dir_handles::open_base(&bench.from().join("d")).unwrap();
+    for _ in 0..100 {
+        mkdirat(&folder, name.as_str(), Mode::RWXU).unwrap();
+        folder = open(&folder).unwrap();
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE;
+    rustix::io::write(openat(&folder, "deep", flags, Mode::RWXU).unwrap(), b"down here").unwrap();
+    assert_eq!(bench.save("k", &["d"]).files, 1);
+    assert_eq!(bench.restore("k").files_written, 102);
+    assert_eq!(bench.restore("k").files_written, 0);
+    let mut folder = crate::dir_handles::open_base(&bench.to().join("d")).unwrap();
+    for _ in 0..100 {
+        folder = open(&folder).unwrap();
+    }
+    let file = openat(&folder, "deep", OFlags::RDONLY, Mode::empty()).unwrap();
+    let mut bytes = [0; 16];
+    assert_eq!(rustix::io::read(&file, &mut bytes).unwrap(), 9);
+    // What tests usually clean up with cannot.
+    for tree in [bench.from(), bench.to()] {
+        let base = crate::dir_handles::open_base(&tree).unwrap();
+        staging::remove_tree(&base, b"d").unwrap();
+    }
+}
+
+#[test]
+fn attributes_are_kept_when_asked() {
+    let mut bench = Bench::new();
+    write(bench.from().join("d/file"), "x");
+    let set = |path: &Path| {
+        rustix::fs::setxattr(path, "user.note", b"kept", rustix::fs::XattrFlags::empty()).is_ok()
+    };
+    if !set(&bench.from().join("d/file")) || !set(&bench.from().join("d")) {
+        return;
+    }
+    bench.xattrs = Xattrs::Keep;
+    bench.save("k", &["d"]);
+    bench.restore("k");
+    for path in ["d", "d/file"] {
+        let mut value = [0; 8];
+        let length = rustix::fs::getxattr(bench.to().join(path), "user.note", &mut value).unwrap();
+        assert_eq!(&value[..length], b"kept");
+    }
+}
+
+#[test]
+fn set_user_id_is_not_handed_out() {
+    let bench = Bench::new();
+    write(bench.from().join("d/file"), "x");
+    chmod(bench.from().join("d/file"), 0o6755);
+    bench.save("k", &["d"]);
+    bench.restore("k");
+    assert_eq!(manifest(&bench.to())[Path::new("d/file")].mode, 0o755);
+    assert_eq!(bench.restore("k").files_written, 0);
+}
+
+#[test]
+fn restore_keys_are_tried_in_order_after_the_exact_key() {
+    let bench = Bench::new();
+    write(bench.from().join("d"), "x");
+    bench.save("npm-a", &["d"]);
+    let matched = |key: &str, restore_keys: &[&str]| match bench.try_restore(key, restore_keys).unwrap() {
+        RestoreOutcome::Restored(restored) => Some(restored.lookup),
+        RestoreOutcome::Miss => None,
+    };
+    let found = Lookup::RestoreKey { key: "npm-a".into() };
+    assert_eq!(matched("npm-a", &[]), Some(Lookup::Exact));
+    assert_eq!(matched("npm-b", &["yarn-", "npm-"]), Some(found));
+    assert_eq!(matched("npm-b", &["yarn-"]), None);
+    assert_eq!(matched("", &[]), None);
+}
+
+#[test]
+fn linked_files_come_from_the_pool_and_an_edited_one_does_not() {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut bench = Bench::new();
+    bench.link = LinkMode::Hardlink;
+    populate(&bench.from());
+    bench.save("k", &["d"]);
+    assert_eq!(bench.restore("k").files_linked, 0);
+    let first = std::fs::metadata(bench.to().join("d/run")).unwrap().ino();
+    std::fs::rename(bench.to(), bench.temp.path().join("elsewhere")).unwrap();
+    let second = bench.restore("k");
+    assert_eq!(second.bytes_written, 0, "all bodies are linked");
+    assert!(second.files_linked >= 6);
+    assert_eq!(std::fs::metadata(bench.to().join("d/run")).unwrap().ino(), first);
+    assert_eq!(manifest(&bench.from().join("d")), manifest(&bench.to().join("d")));
+
+    write(bench.to().join("d/run"), "edited in place");
+    std::fs::remove_dir_all(bench.to()).unwrap();
+    bench.restore("k");
+    assert_eq!(manifest(&bench.from().join("d")), manifest(&bench.to().join("d")));
+    assert_ne!(std::fs::metadata(bench.to().join("d/run")).unwrap().ino(), first);
+}
+
+#[test]
+fn corrupt_packs_leave_the_tree_as_it_was() {
+    let bench = Bench::new();
+    populate(&bench.from());
+    bench.save("k", &["d"]);
+    write(bench.to().join("d/mine"), "untouched");
+    let before = manifest(&bench.to());
+    bench.store.corrupt_ranges.store(true, std::sync::atomic::Ordering::SeqCst);
+    let error = bench.try_restore("k", &[]).unwrap_err();
+    assert!(matches!(error, RestoreError::Store(StoreError::Corrupt { .. })), "{error:?}");
+    assert!(error.is_like_a_miss());
+    let mut after = manifest(&bench.to());
+    // The staging folder was made and removed in it.
+    after.get_mut(Path::new("d")).unwrap().mtime = before[Path::new("d")].mtime;
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_store_that_fails_at_any_call_leaves_nothing_half_published() {
+    let bench = Bench::new();
+    write(bench.from().join("a/d/file"), noise(2 << 20, 3));
+    std::fs::create_dir(bench.to()).unwrap();
+    bench.save("k", &["a/d"]);
+    for nth in 1.. {
+        bench.store.fail_at(nth);
+        match bench.try_restore("k", &[]) {
+            Ok(_) => break,
+            Err(error) => {
+                assert!(error.is_like_a_miss(), "{error:?}");
+                assert_eq!(manifest(&bench.to()).len(), 1, "call {nth} left something");
+            }
+        }
+    }
+    assert_eq!(manifest(&bench.from()).len(), manifest(&bench.to()).len());
+}
+
+#[test]
+fn missing_packs_and_snapshots_are_told() {
+    let bench = Bench::new();
+    write(bench.from().join("d"), "x");
+    bench.save("k", &["d"]);
+    for kind in [crate::ContentKind::Pack, crate::ContentKind::Snapshot] {
+        let listed = bench.runtime.block_on(bench.store.inner.list_content(kind)).unwrap();
+        for (id, ..) in listed {
+            bench.runtime.block_on(bench.store.inner.delete(id)).unwrap();
+        }
+        let error = bench.try_restore("k", &[]).unwrap_err();
+        assert!(matches!(&error, RestoreError::Store(error) if error.is_missing()), "{error:?}");
+    }
+}
+
+#[test]
+fn an_interrupt_leaves_nothing() {
+    let bench = Bench::new();
+    populate(&bench.from());
+    bench.save("k", &["d"]);
+    bench.interrupt.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(matches!(bench.try_restore("k", &[]), Err(RestoreError::Interrupted)));
+    assert!(!bench.to().join("d").exists());
+}
+
+#[test]
+fn debris_of_killed_restores_goes_and_is_never_saved() {
+    let bench = Bench::new();
+    populate(&bench.from());
+    write(bench.from().join("d/.headstart-restore-1-0/x/y"), "debris");
+    let saved = bench.save("k", &["d"]);
+    assert!(saved.warnings.is_empty());
+    write(bench.to().join(".headstart-restore-1-0/x/y"), "debris");
+    bench.restore("k");
+    assert_eq!(std::fs::read_dir(bench.to()).unwrap().count(), 1);
+    assert!(!bench.to().join("d/.headstart-restore-1-0").exists());
+}
+
+#[test]
+fn a_symlink_above_a_root_is_not_followed() {
+    let bench = Bench::new();
+    write(bench.from().join("a/d/file"), "x");
+    bench.save("k", &["a/d"]);
+    let elsewhere = bench.temp.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::create_dir(bench.to()).unwrap();
+    symlink(&elsewhere, bench.to().join("a")).unwrap();
+    let error = bench.try_restore("k", &[]).unwrap_err();
+    assert!(matches!(&error, RestoreError::InTheWay { path, .. } if path.to_string() == "a"), "{error:?}");
+    assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+}
+
+#[test]
+fn a_root_that_is_something_else_on_disk_is_replaced() {
+    let bench = Bench::new();
+    write(bench.from().join("d/file"), "x");
+    write(bench.from().join("f"), "y");
+    bench.save("k", &["d", "f"]);
+    std::fs::create_dir(bench.to()).unwrap();
+    symlink("/nowhere", bench.to().join("d")).unwrap();
+    write(bench.to().join("f/was/a/folder"), "z");
+    bench.restore("k");
+    assert_eq!(manifest(&bench.from().join("d")), manifest(&bench.to().join("d")));
+    assert_eq!(std::fs::read(bench.to().join("f")).unwrap(), b"y");
+}
+
+#[test]
+fn hostile_snapshots_are_refused_whatever_they_are_called() {
+    let bench = Bench::new();
+    let stored = bytes::Bytes::from_static(b"hssnap01 this is no snapshot");
+    let id = SnapshotId::of(&stored);
+    let entry = Entry {
+        schema: Entry::SCHEMA.to_owned(),
+        snapshot: id,
+        created_at: "2026-01-02T03:04:05Z".parse().unwrap(),
+        content_bytes: 0,
+        files: 0,
+        facts: Default::default(),
+    };
+    let name = EntryName::new("test".parse().unwrap(), "k").unwrap();
+    bench
+        .runtime
+        .block_on(async {
+            bench.store.write_bytes(ContentId::Snapshot(id), stored).await?;
+            bench.store.create_entry(&name, &entry).await
+        })
+        .unwrap();
+    let error = bench.try_restore("k", &[]).unwrap_err();
+    assert!(matches!(error, RestoreError::Store(StoreError::Corrupt { .. })));
+    assert!(!bench.to().exists());
+}
+
+#[derive(Debug, Clone)]
+enum Planted {
+    File(Vec<u8>, u32, i64),
+    Folder(u32),
+    Link(String),
+    Hardlink(prop::sample::Index),
+}
+
+fn planted() -> impl Strategy<Value = (Vec<String>, Planted)> {
+    let what = prop_oneof![
+        4 => (prop::collection::vec(any::<u8>(), 0..200), 0o400u32..0o777, -5_000i64..5_000_000)
+            .prop_map(|(body, mode, time)| Planted::File(body, mode | 0o400, time)),
+        1 => (0o700u32..0o777).prop_map(Planted::Folder),
+        1 => "[a-c/.]{1,6}".prop_map(Planted::Link),
+        1 => any::<prop::sample::Index>().prop_map(Planted::Hardlink),
+    ];
+    (prop::collection::vec("[a-d]{1,2}", 1..4), what)
+}
+
+fn plant(root: &Path, tree: &[(Vec<String>, Planted)]) {
+    let mut files = Vec::new();
+    std::fs::create_dir_all(root).unwrap();
+    for (names, what) in tree {
+        let path = names.iter().fold(root.to_owned(), |path, name| path.join(name));
+        // Names that collide with what is there already are left out.
+        if std::fs::create_dir_all(path.parent().unwrap()).is_err() || path.symlink_metadata().is_ok() {
+            continue;
+        }
+        match what {
+            Planted::File(body, mode, time) => {
+                write(&path, body);
+                chmod(&path, *mode);
+                touch(&path, *time, 17);
+                files.push(path);
+            }
+            Planted::Folder(mode) => {
+                std::fs::create_dir(&path).unwrap();
+                chmod(&path, *mode);
+            }
+            Planted::Link(target) => symlink(target, &path).unwrap(),
+            Planted::Hardlink(index) if !files.is_empty() => {
+                std::fs::hard_link(index.get(&files), &path).unwrap();
+            }
+            Planted::Hardlink(_) => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn any_tree_comes_back_over_any_other(
+        one in prop::collection::vec(planted(), 0..20),
+        other in prop::collection::vec(planted(), 0..20),
+    ) {
+        let bench = Bench::new();
+        plant(&bench.from().join("d"), &one);
+        plant(&bench.to().join("d"), &other);
+        bench.save("k", &["d"]);
+        bench.restore("k");
+        prop_assert_eq!(manifest(&bench.from().join("d")), manifest(&bench.to().join("d")));
+        let again = bench.restore("k");
+        prop_assert_eq!((again.files_written, again.files_removed, again.bytes_written), (0, 0, 0));
+        let links = manifest(&bench.to());
+        prop_assert!(links.values().all(|seen| seen.what != What::Other));
+    }
+}
