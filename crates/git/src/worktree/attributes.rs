@@ -13,10 +13,10 @@ use std::{
 use gix::{
     ObjectId,
     attrs::{
-        Search, Source,
+        Search, Source, StateRef,
         search::{MetadataCollection, Outcome},
     },
-    bstr::{BStr, ByteSlice as _},
+    bstr::{BStr, BString, ByteSlice as _},
     filter::plumbing::{
         Pipeline, eol,
         pipeline::convert::{ToWorktreeOutcome, to_worktree},
@@ -25,7 +25,10 @@ use gix::{
 };
 use parking_lot::{Mutex, RwLock};
 
-use super::WorktreeError;
+use super::{
+    WorktreeError,
+    content::{WideEncoding, expand_ident},
+};
 
 /// What can change content on checkout whatever the configuration says; `eol=crlf` is among them. Looked for as plain
 /// words, so that macros are covered too.
@@ -41,6 +44,21 @@ pub(super) struct Scope {
     plain: bool,
     /// `.gitattributes` files, innermost first, which is by precedence.
     files: Vec<Arc<Search>>,
+}
+
+/// Whether filter drivers may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Drivers {
+    Run,
+    Wait,
+}
+
+/// What applies to a file beside the conversion of line ends.
+#[derive(Debug, Default)]
+struct Found {
+    ident: bool,
+    has_driver: bool,
+    wide_encoding: Option<WideEncoding>,
 }
 
 /// What a file becomes.
@@ -63,7 +81,7 @@ pub(super) struct Converter {
     names: RwLock<MetadataCollection>,
     /// To be cloned: one serves one thread at a time.
     pipeline: Pipeline,
-    driver_names: Vec<String>,
+    driver_names: Vec<BString>,
     /// Filter drivers run in this one only: a driver is a process that serves many files.
     with_drivers: Mutex<Pipeline>,
     idle: Mutex<IdlePipelines>,
@@ -114,11 +132,7 @@ impl Converter {
         info.add_patterns_file(info_file, true, None, &mut buffer, &mut names, true)
             .map_err(|error| WorktreeError::Config(error.into()))?;
 
-        let driver_names = options
-            .drivers
-            .iter()
-            .map(|driver| driver.name.to_string())
-            .collect();
+        let driver_names = options.drivers.iter().map(|driver| driver.name.clone()).collect();
         let mut pipeline = Pipeline::new(context, gix::hash::Kind::Sha1, options);
         pipeline.driver_context_mut().treeish = Some(tip);
         Ok(Converter {
@@ -172,18 +186,52 @@ impl Converter {
         })
     }
 
-    /// Converts as far as that goes without a filter driver.
+    /// Converts the blob `id` for `path`.
     pub(super) fn convert(
         &self,
         scope: &Scope,
         path: &BStr,
+        id: ObjectId,
         content: &[u8],
+        drivers: Drivers,
     ) -> Result<Converted, WorktreeError> {
         if scope.plain {
             return Ok(Converted::Unchanged);
         }
-        if self.has_driver(scope, path) {
+        let found = self.find(scope, path);
+        if found.has_driver && drivers == Drivers::Wait {
             return Ok(Converted::NeedsDriver);
+        }
+        if found.has_driver && found.wide_encoding.is_some() {
+            // The driver would have to see the encoded content, which the pipeline cannot give it.
+            return Err(WorktreeError::Filter {
+                path: path.to_owned(),
+                source: "a filter driver together with this working-tree-encoding is not supported".into(),
+            });
+        }
+        let expanded = found.ident.then(|| expand_ident(content, id)).flatten();
+        let piped = self.pipe(&found, scope, path, id, expanded.as_deref().unwrap_or(content))?;
+        let converted = piped.or(expanded);
+        let encoding = found.wide_encoding;
+        let encoded = encoding.and_then(|encoding| encoding.encode(converted.as_deref().unwrap_or(content)));
+        Ok(encoded
+            .or(converted)
+            .map_or(Converted::Unchanged, Converted::Changed))
+    }
+
+    /// Sends the content through a pipeline; `None` when nothing is changed.
+    fn pipe(
+        &self,
+        found: &Found,
+        scope: &Scope,
+        path: &BStr,
+        id: ObjectId,
+        content: &[u8],
+    ) -> Result<Option<Vec<u8>>, WorktreeError> {
+        if found.has_driver {
+            let mut pipeline = self.with_drivers.lock();
+            pipeline.driver_context_mut().blob = Some(id);
+            return self.run(&mut pipeline, scope, path, content);
         }
         let (idle, generation) = {
             let mut idle = self.idle.lock();
@@ -198,29 +246,13 @@ impl Converter {
         Ok(converted)
     }
 
-    /// Converts, by a filter driver if need be.
-    pub(super) fn convert_with_drivers(
-        &self,
-        scope: &Scope,
-        path: &BStr,
-        id: ObjectId,
-        content: &[u8],
-    ) -> Result<Converted, WorktreeError> {
-        if scope.plain {
-            return Ok(Converted::Unchanged);
-        }
-        let mut pipeline = self.with_drivers.lock();
-        pipeline.driver_context_mut().blob = Some(id);
-        self.run(&mut pipeline, scope, path, content)
-    }
-
     fn run(
         &self,
         pipeline: &mut Pipeline,
         scope: &Scope,
         path: &BStr,
         content: &[u8],
-    ) -> Result<Converted, WorktreeError> {
+    ) -> Result<Option<Vec<u8>>, WorktreeError> {
         let outcome = pipeline.convert_to_worktree(
             content,
             path,
@@ -232,32 +264,39 @@ impl Converter {
             source,
         };
         match outcome.map_err(|error| filter_error(error.into()))? {
-            ToWorktreeOutcome::Unchanged(_) => Ok(Converted::Unchanged),
-            ToWorktreeOutcome::Buffer(changed) => Ok(Converted::Changed(changed.to_owned())),
+            ToWorktreeOutcome::Unchanged(_) => Ok(None),
+            ToWorktreeOutcome::Buffer(changed) => Ok(Some(changed.to_owned())),
             mut process @ ToWorktreeOutcome::Process(_) => {
                 let mut changed = Vec::new();
                 process
                     .read_to_end(&mut changed)
                     .map_err(|error| filter_error(error.into()))?;
-                Ok(Converted::Changed(changed))
+                Ok(Some(changed))
             }
         }
     }
 
-    fn has_driver(&self, scope: &Scope, path: &BStr) -> bool {
-        if self.driver_names.is_empty() {
-            return false;
-        }
+    /// Looks for what the pipeline does not do, or may not do yet.
+    fn find(&self, scope: &Scope, path: &BStr) -> Found {
         let mut outcome = Outcome::default();
-        outcome.initialize_with_selection(&self.names.read(), ["filter"]);
+        outcome.initialize_with_selection(&self.names.read(), ["filter", "ident", "working-tree-encoding"]);
         self.match_attributes(scope, path, &mut outcome);
-        outcome.iter_selected().any(|found| match found.assignment.state {
-            gix::attrs::StateRef::Value(name) => self
-                .driver_names
-                .iter()
-                .any(|driver| name.as_bstr() == driver.as_str()),
-            _ => false,
-        })
+        let mut found = Found::default();
+        for matched in outcome.iter_selected() {
+            let assignment = matched.assignment;
+            match (assignment.name.as_str(), assignment.state) {
+                ("ident", StateRef::Set) => found.ident = true,
+                ("filter", StateRef::Value(name)) => {
+                    let name = name.as_bstr();
+                    found.has_driver = self.driver_names.iter().any(|driver| name == driver);
+                }
+                ("working-tree-encoding", StateRef::Value(name)) => {
+                    found.wide_encoding = WideEncoding::parse(name.as_bstr());
+                }
+                _ => {}
+            }
+        }
+        found
     }
 
     fn match_attributes(&self, scope: &Scope, path: &BStr, outcome: &mut Outcome) {

@@ -29,13 +29,14 @@ use crate::{
 };
 
 mod attributes;
+mod content;
 mod error;
 mod files;
 mod index;
 mod plan;
 mod tree;
 
-use attributes::{Converted, Converter};
+use attributes::{Converted, Converter, Drivers};
 pub(crate) use error::WorktreeError;
 use files::Files;
 use plan::{Job, Plan};
@@ -205,13 +206,9 @@ impl WorktreeWriter {
             EntryKind::Blob | EntryKind::BlobExecutable | EntryKind::Tree => {
                 let path = job.dir.path_of(name);
                 let path = path.as_bstr();
-                let converted = match drivers {
-                    Drivers::Wait => self.converter.convert(&job.scope, path, &job.content)?,
-                    Drivers::Run => {
-                        self.converter
-                            .convert_with_drivers(&job.scope, path, job.id, &job.content)?
-                    }
-                };
+                let converted = self
+                    .converter
+                    .convert(&job.scope, path, job.id, &job.content, drivers)?;
                 let content = match &converted {
                     Converted::Unchanged => &job.content,
                     Converted::Changed(changed) => changed,
@@ -226,13 +223,6 @@ impl WorktreeWriter {
             .fetch_add(u64::from(stat.size), Ordering::Relaxed);
         Ok(Some(stat))
     }
-}
-
-/// Whether filter drivers may run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Drivers {
-    Run,
-    Wait,
 }
 
 impl ObjectSink for WorktreeWriter {

@@ -188,8 +188,9 @@ impl Plan {
             }
             if self.wanted_trees == 0 && !self.held.is_empty() {
                 // All paths are known: what is held belongs to none of them.
-                self.held = HashMap::new();
-                self.held_bytes = 0;
+                for (_, data) in std::mem::take(&mut self.held).into_values() {
+                    self.held_bytes -= data.len();
+                }
             }
         }
         Ok(())
