@@ -3,6 +3,8 @@
 //!
 //! `tests/run` installs the managers and names them in `HEADSTART_TEST_*`; what is not there is skipped, loudly.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail tests")]
+
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -446,6 +448,49 @@ fn cargo_project_builds_from_what_was_restored() {
     };
     let Some(saved) = Saved::by(&case) else { return };
     assert_eq!(saved.names, ["cargo-registry"]);
+    saved.installs_from_the_downloads();
+}
+
+#[test]
+fn go_builds_from_what_was_restored() {
+    let case = Case {
+        program: "go",
+        variable: None,
+        files: &[
+            (
+                "go.mod",
+                "module demo\n\ngo 1.17\n\nrequire example.com/Greeting v1.0.0\n",
+            ),
+            (
+                "main.go",
+                "package main\n\nimport greeting \"example.com/Greeting\"\n\nfunc main() { println(greeting.Hello) }\n",
+            ),
+            // A proxy in a folder: the public one need not be reachable.
+            (
+                "proxy.py",
+                r#"
+import os, zipfile
+at = "proxy/example.com/!greeting/@v/v1.0.0"
+os.makedirs(os.path.dirname(at))
+module = "module example.com/Greeting\n\ngo 1.17\n"
+open(at + ".mod", "w").write(module)
+open(at + ".info", "w").write('{"Version": "v1.0.0", "Time": "2026-01-01T00:00:00Z"}')
+with zipfile.ZipFile(at + ".zip", "w") as archive:
+    archive.writestr("example.com/Greeting@v1.0.0/go.mod", module)
+    archive.writestr("example.com/Greeting@v1.0.0/x.go", 'package greeting\n\nconst Hello = "hello"\n')
+"#,
+            ),
+        ],
+        lockfile: "go.sum",
+        setup: &[
+            "sh",
+            "-c",
+            "python3 proxy.py && GOPROXY=file://$PWD/proxy GONOSUMDB=example.com GOFLAGS=-mod=mod sh -c 'go mod tidy && go mod download'",
+        ],
+        check: &["go", "build", "-o", "demo", "."],
+    };
+    let Some(saved) = Saved::by(&case) else { return };
+    assert_eq!(saved.names, ["go-modules"]);
     saved.installs_from_the_downloads();
 }
 
