@@ -1,20 +1,31 @@
 //! How much memory receiving a pack may take, and why that much.
 
-/// Delta bases kept inflated. Half of git's own default for the same purpose (`core.deltaBaseCacheLimit`): on the
-/// history of a JavaScript monorepo (400,000 objects) one delta in twenty has to read its base back, with the whole
-/// it is one in twenty-five.
-pub(super) const BASE_CACHE_BYTES: usize = 48 << 20;
+/// What may be kept in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    /// Delta bases kept inflated.
+    pub(super) base_cache_bytes: usize,
+    /// Objects and deltas inflated by the reader and not yet resolved by a worker.
+    pub(super) in_flight_bytes: usize,
+    /// Larger undeltified objects are hashed while they are inflated and never held: a sink finds them in the pack.
+    pub(super) streamed_above_bytes: u64,
+}
 
-/// Objects and deltas inflated by the reader and not yet taken by a worker. Enough for workers to stay busy while the
-/// network stalls or a large file is written, small beside the base cache.
-pub(super) const IN_FLIGHT_BYTES: usize = 24 << 20;
+impl Budget {
+    /// - The cache is half of git's own (`core.deltaBaseCacheLimit`): on the history of a JavaScript monorepo (400,000
+    ///   objects) one delta in seventeen then has to read its base back, with the whole it is one in twenty-one.
+    /// - What is in flight keeps workers busy while the network stalls or a large file is written, and is small beside
+    ///   the cache.
+    /// - Few blobs are larger than 128 MiB, and nothing is gained by writing those a moment earlier.
+    pub(super) const DEFAULT: Self = Budget {
+        base_cache_bytes: 48 << 20,
+        in_flight_bytes: 24 << 20,
+        streamed_above_bytes: 128 << 20,
+    };
+}
 
 /// What a queued object costs beside its bytes, so that millions of tiny objects count too.
 pub(super) const TASK_OVERHEAD_BYTES: usize = 128;
-
-/// Larger undeltified objects are hashed while they are inflated and never held: a sink finds them in the pack. Git
-/// does not make deltas of what is larger than `core.bigFileThreshold` (512 MiB), so bases stay below this in practice.
-pub(super) const STREAMED_ABOVE_BYTES: u64 = 128 << 20;
 
 /// Objects that can only be had by applying a delta, and their bases, may not be larger than this: a delta of a few
 /// bytes can ask for any size, unlike deflated data, which grows a thousandfold at most.

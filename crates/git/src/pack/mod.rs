@@ -25,7 +25,7 @@ mod schedule;
 mod stream;
 mod temp_pack;
 
-use budget::STREAMED_ABOVE_BYTES;
+use budget::Budget;
 use entry::{EntryForm, Inflater};
 pub(crate) use error::PackError;
 use resolve::{Failed, Resolver};
@@ -79,6 +79,15 @@ pub(crate) fn receive_pack(
     options: &ReceiveOptions<'_>,
     sink: Option<&dyn ObjectSink>,
 ) -> Result<ReceivedPack, PackError> {
+    receive_within(&Budget::DEFAULT, input, options, sink)
+}
+
+fn receive_within(
+    budget: &Budget,
+    input: &mut dyn BufRead,
+    options: &ReceiveOptions<'_>,
+    sink: Option<&dyn ObjectSink>,
+) -> Result<ReceivedPack, PackError> {
     std::fs::create_dir_all(options.pack_dir).at("create", options.pack_dir)?;
     let temp = TempPack::create(options.pack_dir)?;
     let mut stream = PackStream::new(input, temp.pack_file(), temp.pack_path(), options);
@@ -91,12 +100,18 @@ pub(crate) fn receive_pack(
             bytes,
         });
     }
-    let resolver = Resolver::new(temp.pack_file(), temp.pack_path(), sink, options.interrupt);
+    let resolver = Resolver::new(
+        temp.pack_file(),
+        temp.pack_path(),
+        sink,
+        options.interrupt,
+        budget,
+    );
     let received = std::thread::scope(|scope| {
         for _ in 0..options.threads.max(1) {
             scope.spawn(|| resolver.work());
         }
-        let received = read_entries(stream, objects, &resolver);
+        let received = read_entries(stream, objects, &resolver, budget);
         match received {
             Ok((_, bytes)) => {
                 resolver.end_stream(bytes);
@@ -165,6 +180,7 @@ fn read_entries(
     mut stream: PackStream<'_>,
     objects: u32,
     resolver: &Resolver<'_>,
+    budget: &Budget,
 ) -> Result<(ObjectId, u64), ReadError> {
     let mut inflater = Inflater::new();
     let mut offsets = Vec::new();
@@ -172,7 +188,7 @@ fn read_entries(
     let mut arriving_bytes = 0;
     for _ in 0..objects {
         let start = stream.offset();
-        let arrival = read_entry(&mut stream, &offsets, &mut inflater)?;
+        let arrival = read_entry(&mut stream, &offsets, &mut inflater, budget)?;
         arriving_bytes += arrival.content.held_bytes();
         arrivals.push(arrival);
         offsets.push(start);
@@ -194,13 +210,14 @@ fn read_entry(
     stream: &mut PackStream<'_>,
     offsets: &[u64],
     inflater: &mut Inflater,
+    budget: &Budget,
 ) -> Result<Arrival, PackError> {
     let offset = stream.offset();
     stream.start_entry();
     let header = entry::read_header(stream).map_err(|error| stream.error_at(offset, error))?;
     let size = header.inflated_bytes;
     let content = match header.form {
-        EntryForm::Whole(kind) if size > STREAMED_ABOVE_BYTES => {
+        EntryForm::Whole(kind) if size > budget.streamed_above_bytes => {
             let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
             hasher.update(&gix::objs::encode::loose_header(kind, size));
             inflater
@@ -219,7 +236,7 @@ fn read_entry(
             Content::Whole(kind, data)
         }
         EntryForm::OffsetDelta { .. } | EntryForm::IdDelta { .. } => {
-            if size > STREAMED_ABOVE_BYTES {
+            if size > budget.streamed_above_bytes {
                 return Err(PackError::TooLarge {
                     offset,
                     size_bytes: size,

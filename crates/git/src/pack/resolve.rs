@@ -17,7 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use super::{
     ObjectData, ObjectSink, PackError,
     base_cache::BaseCache,
-    budget::{BASE_CACHE_BYTES, IN_FLIGHT_BYTES},
+    budget::Budget,
     delta::{self, DeltaError},
     entry::Inflater,
     read_back::read_back,
@@ -35,6 +35,7 @@ pub(super) struct Resolver<'a> {
     /// The reader waits here until less memory is held.
     room: Condvar,
     cache: BaseCache,
+    in_flight_bytes: usize,
     file: &'a File,
     path: &'a Path,
     /// How much of the pack is in the file and can be read back.
@@ -61,12 +62,14 @@ impl<'a> Resolver<'a> {
         path: &'a Path,
         sink: Option<&'a dyn ObjectSink>,
         interrupt: &'a AtomicBool,
+        budget: &Budget,
     ) -> Self {
         Resolver {
             shared: Mutex::default(),
             tasks: Condvar::new(),
             room: Condvar::new(),
-            cache: BaseCache::new(BASE_CACHE_BYTES),
+            cache: BaseCache::new(budget.base_cache_bytes),
+            in_flight_bytes: budget.in_flight_bytes,
             file,
             path,
             written_bytes: AtomicU64::new(0),
@@ -83,7 +86,7 @@ impl<'a> Resolver<'a> {
             shared.schedule.arrive(arrival);
         }
         self.tasks.notify_one();
-        while shared.schedule.held_bytes() > IN_FLIGHT_BYTES && !shared.failed {
+        while shared.schedule.held_bytes() > self.in_flight_bytes && !shared.failed {
             self.tasks.notify_all();
             self.room.wait(&mut shared);
         }

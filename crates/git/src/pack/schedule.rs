@@ -119,6 +119,9 @@ pub(super) enum Outcome {
     Stalled,
 }
 
+/// A delta that waits for its base, with its instructions unless it is stalled.
+type Waiting = (u32, Option<Vec<u8>>);
+
 #[derive(Default)]
 pub(super) struct Schedule {
     pub(super) entries: Vec<Entry>,
@@ -128,8 +131,8 @@ pub(super) struct Schedule {
     unblocked: Vec<Task>,
     /// Tasks queued or in the hands of workers.
     unfinished: usize,
-    /// Deltas by the entry they wait for, with their instructions unless stalled.
-    waiting: HashMap<u32, Vec<(u32, Option<Vec<u8>>)>>,
+    /// Deltas by the entry they wait for.
+    waiting: HashMap<u32, Vec<Waiting>>,
     /// Deltas by the object they wait for, which no entry resolved to yet. All stalled.
     waiting_for_id: HashMap<ObjectId, Vec<u32>>,
     /// Resolved entries by id; kept from the first delta of an id on, since most packs have none.

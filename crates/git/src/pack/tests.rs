@@ -182,6 +182,39 @@ fn the_sink_gets_every_object_it_wants_once_and_right() {
 }
 
 #[test]
+fn the_smallest_budgets_change_nothing_but_what_the_sink_sees() {
+    let repository = repository();
+    for args in [&["--delta-base-offset", "--depth=4000"][..], &[]] {
+        let pack = pack_of(repository.path(), args);
+        for (pack, base_cache_bytes, in_flight_bytes, streamed_above_bytes) in [
+            (&pack, 0, usize::MAX, u64::MAX),
+            (&pack, usize::MAX, 0, u64::MAX),
+            (&pack, 3000, 0, 3000),
+        ] {
+            let (_dir, by_git) = indexed_by_git(pack);
+            let budget = Budget {
+                base_cache_bytes,
+                in_flight_bytes,
+                streamed_above_bytes,
+            };
+            let dir = tempfile::tempdir().unwrap();
+            let options = ReceiveOptions {
+                pack_dir: dir.path(),
+                promisor: None,
+                threads: 2,
+                interrupt: &AtomicBool::new(false),
+                on_bytes: &|_| {},
+            };
+            let sink = Collected::default();
+            let received = receive_within(&budget, &mut pack.as_slice(), &options, Some(&sink)).unwrap();
+            let idx = dir.path().join(format!("pack-{}.idx", received.id));
+            assert!(fs::read(idx).unwrap() == fs::read(by_git.with_extension("idx")).unwrap());
+            assert!(!sink.0.into_inner().is_empty());
+        }
+    }
+}
+
+#[test]
 fn a_promisor_file_appears_beside_the_pack() {
     let repository = repository();
     let pack = pack_of(repository.path(), &[]);
