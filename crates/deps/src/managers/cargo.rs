@@ -1,6 +1,7 @@
 //! cargo: the crates of the lockfile, their index entries and Git dependencies in `CARGO_HOME`.
 //!
-//! Unpacked sources are kept with their times: cargo takes newer ones for changed and builds everything again.
+//! Unpacked sources are kept beside the crates they come from, with their times: cargo would unpack them on one thread
+//! (386 crates, 22,500 files: 3.5 s; written in parallel it is less than half), and takes newer files for changed ones.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
