@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use headstart_fs::{AtPath as _, FileLock};
+use headstart_fs::{AtPath as _, FileLock, PathError};
 
 use crate::error::CloneError;
 
@@ -92,10 +92,12 @@ impl Staging {
             Err(error) if is_occupied(&error) => Err(CloneError::DestinationExists {
                 path: self.destination.clone(),
             }),
-            Err(error) => Err(Err::<(), _>(error)
-                .at("rename the clone to", &self.destination)
-                .unwrap_err()
-                .into()),
+            Err(source) => Err(PathError {
+                action: "rename the clone to",
+                path: self.destination.clone(),
+                source,
+            }
+            .into()),
         }
     }
 }
@@ -126,7 +128,12 @@ fn refuse_occupied(destination: &Path) -> Result<(), CloneError> {
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory && destination.exists() => Err(occupied()),
-        Err(error) => Err(Err::<(), _>(error).at("read", destination).unwrap_err().into()),
+        Err(source) => Err(PathError {
+            action: "read",
+            path: destination.to_owned(),
+            source,
+        }
+        .into()),
     }
 }
 

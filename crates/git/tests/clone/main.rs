@@ -1,6 +1,10 @@
 //! Clones of real repositories, compared with those of git itself.
 
-#![allow(missing_docs, reason = "the names of the tests say what they show")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "the names of tests say what they show, and a test that cannot go on panics"
+)]
 
 mod faults;
 mod like_git;
