@@ -147,9 +147,11 @@ fn count_below(entries: &[IndexEntry], dir: &[u8]) -> usize {
         return entries.len();
     }
     // Below `dir` means from `dir/` up to, but without, `dir0`: zero follows the slash.
-    let before =
-        |end: u8| entries.partition_point(|entry| entry.path.as_slice().iter().lt(dir.iter().chain([&end])));
-    before(b'0') - before(b'/')
+    let before = |end: &[u8]| {
+        let bound = [dir, end].concat();
+        entries.partition_point(|entry| entry.path.as_slice() < bound.as_slice())
+    };
+    before(b"0") - before(b"/")
 }
 
 #[cfg(test)]
