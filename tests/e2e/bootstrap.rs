@@ -1,5 +1,7 @@
 //! `headstart bootstrap`: a clone and its dependency caches in one go.
 
+use std::fs;
+
 use headstart_testkit::{CacheServer, GitHttpServer, Manifest, Repository, TestEnv, fixtures};
 
 use crate::{
@@ -40,6 +42,9 @@ fn a_second_machine_gets_the_dependencies_the_first_one_saved() {
         .success();
     assert_sound(&Repository::at(first.path("app")));
     many_files(&first.path("app/node_modules"), 300);
+    // What npm notes about its work; a tree without it is not npm's and not saved.
+    let note = "{\"name\":\"demo\",\"lockfileVersion\":3,\"requires\":true,\"packages\":{}}\n";
+    fs::write(first.path("app/node_modules/.package-lock.json"), note).unwrap();
     let _ = first
         .headstart()
         .args(["deps", "save", "app"])

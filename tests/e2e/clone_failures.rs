@@ -198,6 +198,6 @@ fn a_sha256_repository_is_refused_in_words() {
     let _ = env
         .run(["clone", &Repository::at(path).file_url(), "ours"])
         .code(1)
-        .says("SHA-256");
+        .says("sha256");
     assert_eq!(names(&env.work()), [""; 0]);
 }

@@ -124,7 +124,7 @@ fn without_credentials_nothing_waits_for_an_answer() {
     let _ = env
         .run(["clone", &server.url("mono.git"), "ours"])
         .code(1)
-        .says("401");
+        .says("password");
     assert!(!env.path("ours").exists());
 }
 

@@ -20,9 +20,16 @@ fn network(home: &Path) -> Vec<(OsString, OsString)> {
     let mut variables: Vec<_> = env::vars_os()
         .filter(|(name, _)| {
             let name = name.to_string_lossy().to_lowercase();
-            ["proxy", "ssl_cert", "ca_cert", "rustup", "pyenv", "npm_config_registry"]
-                .iter()
-                .any(|part| name.contains(part))
+            [
+                "proxy",
+                "ssl_cert",
+                "ca_cert",
+                "rustup",
+                "pyenv",
+                "npm_config_registry",
+            ]
+            .iter()
+            .any(|part| name.contains(part))
         })
         .collect();
     if env::var_os("RUSTUP_HOME").is_none() {
@@ -242,6 +249,12 @@ fn another_lockfile_is_never_an_exact_hit() {
     fs::write(env.path("app/package.json"), PACKAGE).unwrap();
     lockfile("{\"lockfileVersion\":3,\"packages\":{}}");
     many_files(&env.path("app/node_modules"), 20);
+    // What npm notes about its work; a tree without it is not npm's and not saved.
+    fs::write(
+        env.path("app/node_modules/.package-lock.json"),
+        "{\"lockfileVersion\":3,\"packages\":{}}",
+    )
+    .unwrap();
     let _ = env.run(["deps", "save", "app"]).success();
     fs::remove_dir_all(env.path("app/node_modules")).unwrap();
     lockfile("{\"lockfileVersion\":3,\"packages\":{ }}");
@@ -261,10 +274,13 @@ fn a_headstart_toml_with_a_mistake_is_named_with_its_line() {
         ("no-such-table = 1\n", "no-such-table"),
         ("[deps\n", "headstart.toml"),
         (
-            "[[deps.cache]]\nname = \"x\"\nroot = \"~/.ssh\"\npaths = [\".\"]\n",
+            "[[deps.cache]]\nname = \"x\"\nroot = \"~/.ssh\"\nkey-files = [\"k\"]\npaths = [\".\"]\n",
             ".ssh",
         ),
-        ("[[deps.cache]]\nname = \"x\"\npaths = [\"../../etc\"]\n", "etc"),
+        (
+            "[[deps.cache]]\nname = \"x\"\nkey-files = [\"k\"]\npaths = [\"../../etc\"]\n",
+            "etc",
+        ),
         ("[store]\ndir = \"/tmp/elsewhere\"\n", "store.dir"),
     ] {
         fs::create_dir_all(env.path("app")).unwrap();

@@ -259,7 +259,7 @@ fn a_full_disk_saves_nothing_and_says_so() {
         .headstart()
         .args(["save", "--key", "k", "tree", "--store"])
         .arg(disk.path().join("store"));
-    let _ = disk.mounted_for(command).run().code(1).says("full");
+    let _ = disk.mounted_for(command).run().code(1).says("No space left");
     let left: Vec<_> = disk
         .leftovers()
         .into_iter()

@@ -1,6 +1,6 @@
 //! The installed git, run so that nothing of the machine or its user shows through.
 
-use std::process::Command;
+use std::{env::temp_dir, process::Command};
 
 /// Settings every git of a test runs with, beside an empty system and user configuration.
 const SETTINGS: &[(&str, &str)] = &[
@@ -33,6 +33,11 @@ pub(crate) fn environment() -> Vec<(String, String)> {
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
     environment.extend(settings(SETTINGS.iter().copied()));
+    // A folder that is no repository, by a mistake of a test, must not make git find one around the temporary folder.
+    environment.push((
+        "GIT_CEILING_DIRECTORIES".to_owned(),
+        temp_dir().display().to_string(),
+    ));
     environment
 }
 
