@@ -152,6 +152,8 @@ def environment(work):
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_TERMINAL_PROMPT": "0",
+        # A clone that is missing must not make git find a repository around the work folder.
+        "GIT_CEILING_DIRECTORIES": str(work),
         "GIT_CONFIG_COUNT": "2",
         "GIT_CONFIG_KEY_0": "gc.auto",
         "GIT_CONFIG_VALUE_0": "0",
