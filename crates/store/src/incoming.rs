@@ -2,7 +2,7 @@
 
 use headstart_digest::Hasher;
 
-use crate::{ContentId, StoreError};
+use crate::{ContentId, StoreError, range::check_size};
 
 /// Counts and hashes the bytes of one upload.
 #[derive(Debug)]
@@ -16,14 +16,7 @@ pub(crate) struct Incoming {
 impl Incoming {
     /// Expects `announced` bytes of `id`. More than the kind may have is refused before the first byte.
     pub(crate) fn new(id: ContentId, announced: u64) -> Result<Self, StoreError> {
-        let limit = id.kind().max_bytes();
-        if announced > limit {
-            return Err(StoreError::TooLarge {
-                what: id.to_string(),
-                bytes: announced,
-                limit,
-            });
-        }
+        check_size(id, announced)?;
         Ok(Incoming {
             id,
             announced,

@@ -17,6 +17,7 @@ mod content;
 mod dir_handles;
 mod entry;
 mod error;
+mod eviction;
 #[cfg(any(test, feature = "conformance"))]
 pub mod faults;
 mod format;
@@ -36,11 +37,13 @@ mod range;
 mod restore;
 mod save;
 mod snapshot;
+mod status;
 mod store;
 #[cfg(test)]
 mod testing;
 mod tiered;
 mod tree;
+mod verify;
 mod wrappers;
 mod xattrs;
 
@@ -49,6 +52,9 @@ pub use chunk_index::ChunkIndex;
 pub use content::{ContentId, ContentKind};
 pub use entry::{Entry, EntryInfo, EntryName, Namespace, ParseEntryError, ParseEntryNameError};
 pub use error::StoreError;
+pub use eviction::{
+    EvictionReason, GcOutcome, GcPlan, GcPolicy, PlannedEntry, apply_gc, evict_pool, plan_gc,
+};
 pub use format::FormatError;
 pub use frame::Codec;
 pub use http::HttpStore;
@@ -63,7 +69,9 @@ pub use restore::{
 };
 pub use save::{SaveError, SaveOptions, SaveOutcome, Saved, Xattrs, save};
 pub use snapshot::{ChunkRef, FrameRef, PackRef, Snapshot, Xattr};
+pub use status::{StoreStatus, load_status};
 pub use store::{ByteStream, ContentReader, CreatedEntry, PruneStore, Store, StoreExt, Written};
 pub use tiered::{Pushed, TierCounts, TierWarning, TieredStore};
 pub use tree::{Mtime, Node, NodeKind, Tree};
+pub use verify::{Problem, ProblemKind, Repair, Repaired, VerifyReport, verify, verify_pool};
 pub use wrappers::ReadOnlyStore;

@@ -38,8 +38,7 @@ pub enum ParseLocationError {
 }
 
 /// The URLs that are understood.
-const FORMS: &str =
-    "http://host:port, https://host, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, file:///folder";
+const FORMS: &str = "http://host:port, https://host, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, file:///folder";
 
 /// What it takes to open a remote: given in, since this crate reads no environment.
 #[derive(Debug, Clone, Default)]

@@ -176,6 +176,12 @@ impl PruneStore for MemoryStore {
         Ok(())
     }
 
+    async fn inspect(&self, id: ContentId) -> Result<Bytes, StoreError> {
+        let state = self.state.lock();
+        let (bytes, _) = state.content.get(&id).ok_or_else(|| self.missing(id))?;
+        Ok(bytes.clone())
+    }
+
     async fn evict(&self, id: ContentId, unused_since: Timestamp) -> Result<bool, StoreError> {
         let mut state = self.state.lock();
         let unused = state

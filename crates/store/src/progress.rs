@@ -19,6 +19,8 @@ pub enum Step {
     Fetch,
     /// Making files. In files.
     WriteFiles,
+    /// Reading and checking what is stored. In bytes stored.
+    Verify,
 }
 
 /// What a step counts.
@@ -35,7 +37,7 @@ impl Step {
     pub fn unit(self) -> Unit {
         match self {
             Step::Scan | Step::Plan | Step::WriteFiles => Unit::Files,
-            Step::Read | Step::Upload | Step::Fetch => Unit::Bytes,
+            Step::Read | Step::Upload | Step::Fetch | Step::Verify => Unit::Bytes,
         }
     }
 }

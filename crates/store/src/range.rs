@@ -1,4 +1,4 @@
-//! The one rule for ranges, on every medium.
+//! The rules for ranges and sizes, the same on every medium.
 
 use std::ops::Range;
 
@@ -24,5 +24,18 @@ pub(crate) fn check_range(
             "it has {total} bytes; the bytes {} to {} were asked for",
             range.start, range.end
         ),
+    })
+}
+
+/// Refuses content of more bytes than its kind may have.
+pub(crate) fn check_size(id: ContentId, bytes: u64) -> Result<(), StoreError> {
+    let limit = id.kind().max_bytes();
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(StoreError::TooLarge {
+        what: id.to_string(),
+        bytes,
+        limit,
     })
 }

@@ -85,6 +85,21 @@ pub trait PruneStore: Store {
         kind: ContentKind,
     ) -> Result<Vec<(ContentId, u64, jiff::Timestamp)>, StoreError>;
 
+    /// Reads all of a piece of content as it is: not verified, not marked as used, not moved aside. For verification and
+    /// eviction, which must not change what they look at. Beyond the most a kind may have it is
+    /// [`StoreError::TooLarge`].
+    async fn inspect(&self, id: ContentId) -> Result<Bytes, StoreError>;
+
+    /// Takes corrupt content out of the way, so that the next save stores it anew. Says where it went, if it is kept.
+    async fn set_aside(&self, id: ContentId) -> Result<Option<std::path::PathBuf>, StoreError> {
+        self.delete(id).await.map(|()| None)
+    }
+
+    /// Clears what killed processes and repairs left behind; the bytes that were freed.
+    async fn clear_debris(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     /// Takes content away unless it was used at or after `unused_since`: false when it was, or is not there.
     ///
     /// On media that note uses ([`Store::find_missing`]) a use that comes at the same moment wins: content that a save

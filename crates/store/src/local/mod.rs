@@ -5,6 +5,7 @@
 
 mod format;
 mod listing;
+mod prune;
 mod read;
 mod tmp;
 
@@ -19,7 +20,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use headstart_fs::{AtPath as _, PathError};
+use headstart_fs::{AtPath as _, FileLock, PathError};
 use jiff::Timestamp;
 
 use crate::{
@@ -92,17 +93,10 @@ impl LocalStore {
         file.map(drop).map_err(|error| self.inner.write_error(error))
     }
 
-    /// Hashes stored content and moves it aside when its bytes do not match its name, so that the next save stores it
-    /// anew. Returns where it went, or `None` when it is fine.
-    pub fn quarantine_if_corrupt(&self, id: ContentId) -> Result<Option<PathBuf>, StoreError> {
-        let mut hasher = headstart_digest::Hasher::new();
-        let path = self.inner.content_path(id);
-        let mut file = fs::File::open(&path).map_err(|error| self.inner.open_error(id, &path, error))?;
-        io::copy(&mut file, &mut hasher).at("read", &path)?;
-        if hasher.finish() == *id.digest() {
-            return Ok(None);
-        }
-        self.inner.quarantine(id).map(Some)
+    /// Takes the lock that keeps two evictions apart; `None` when another process has it. Readers and writers need none.
+    pub fn lock_eviction(&self) -> Result<Option<FileLock>, StoreError> {
+        let path = self.inner.folder.join("eviction.lock");
+        FileLock::try_exclusive(path).map_err(|error| self.inner.write_error(error))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -183,18 +177,6 @@ impl Inner {
         file.rename_to(&self.content_path(id))
             .map_err(|error| self.write_error(error))?;
         Ok(Written::New)
-    }
-
-    /// Moves corrupt content aside.
-    fn quarantine(&self, id: ContentId) -> Result<PathBuf, StoreError> {
-        let folder = self.folder.join("quarantine");
-        let aside = folder.join(format!("{}-{}", id.kind().plural(), id.digest()));
-        let path = self.content_path(id);
-        fs::create_dir_all(&folder)
-            .at("create", &folder)
-            .and_then(|()| fs::rename(&path, &aside).at("move aside", &path))
-            .map_err(|error| self.write_error(error))?;
-        Ok(aside)
     }
 
     fn read_entry(&self, name: &EntryName) -> Result<Entry, StoreError> {
@@ -351,6 +333,23 @@ impl PruneStore for LocalStore {
             .await
     }
 
+    async fn inspect(&self, id: ContentId) -> Result<Bytes, StoreError> {
+        self.blocking(move |inner| inner.inspect(id)).await
+    }
+
+    async fn set_aside(&self, id: ContentId) -> Result<Option<PathBuf>, StoreError> {
+        self.blocking(move |inner| inner.quarantine(id).map(Some)).await
+    }
+
+    async fn clear_debris(&self) -> Result<u64, StoreError> {
+        self.blocking(|inner| {
+            let quarantined = inner.clear_quarantine()?;
+            let left_behind = inner.tmp.sweep().map_err(|error| inner.write_error(error))?;
+            Ok(quarantined + left_behind)
+        })
+        .await
+    }
+
     async fn evict(&self, id: ContentId, unused_since: Timestamp) -> Result<bool, StoreError> {
         self.blocking(move |inner| inner.evict(id, unused_since)).await
     }
@@ -364,47 +363,6 @@ impl PruneStore for LocalStore {
         let name = name.clone();
         self.blocking(move |inner| inner.remove(&inner.entry_path(&name)))
             .await
-    }
-}
-
-impl Inner {
-    fn remove(&self, path: &Path) -> Result<(), StoreError> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.write_error(PathError {
-                action: "remove",
-                path: path.to_owned(),
-                source: error,
-            })),
-            _ => Ok(()),
-        }
-    }
-
-    /// Takes content out of sight first and looks at its last use then: a use before is seen and the content put back, a
-    /// use after finds it missing. Neither is lost.
-    fn evict(&self, id: ContentId, unused_since: Timestamp) -> Result<bool, StoreError> {
-        let path = self.content_path(id);
-        let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
-        let is_unused =
-            |modified: std::time::SystemTime| modified < std::time::SystemTime::from(unused_since);
-        match modified(&path) {
-            Ok(time) if is_unused(time) => {}
-            Ok(_) => return Ok(false),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error).at("look at", &path).map_err(StoreError::from),
-        }
-        let aside = self
-            .tmp
-            .move_in(&path, &format!("evict-{}-{}", id.kind().plural(), id.digest()))
-            .map_err(|error| self.write_error(error))?;
-        let Some(aside) = aside else {
-            return Ok(false);
-        };
-        if is_unused(modified(&aside).at("look at", &aside)?) {
-            fs::remove_file(&aside).at("remove", &aside)?;
-            return Ok(true);
-        }
-        fs::rename(&aside, &path).at("put back", &path)?;
-        Ok(false)
     }
 }
 

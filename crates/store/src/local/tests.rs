@@ -57,7 +57,8 @@ async fn corrupt_content_is_moved_aside_and_can_be_stored_anew() {
     assert_eq!(store.find_missing(&[id]).await.unwrap(), [id]);
     assert_eq!(store.write_bytes(id, bytes.clone()).await.unwrap(), Written::New);
     assert_eq!(store.read(id).await.unwrap(), bytes);
-    assert_eq!(store.quarantine_if_corrupt(id).unwrap(), None);
+    assert_eq!(store.clear_debris().await.unwrap(), 5);
+    assert_eq!(store.clear_debris().await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -52,9 +52,25 @@ impl Tmp {
         file.as_file().lock_shared().at("lock", file.path())?;
         // The file system's own clock, so that a skewed one cannot make young files look old.
         if let Ok(now) = file.as_file().metadata().and_then(|metadata| metadata.modified()) {
-            self.swept.call_once(|| sweep(&self.folder, now));
+            self.swept.call_once(|| {
+                sweep(&self.folder, now);
+            });
         }
         Ok(TmpFile(file))
+    }
+
+    /// Clears debris now; the bytes that were freed.
+    pub(super) fn sweep(&self) -> Result<u64, PathError> {
+        if !self.folder.exists() {
+            return Ok(0);
+        }
+        let file = self.create()?;
+        let now = file
+            .0
+            .as_file()
+            .metadata()
+            .and_then(|metadata| metadata.modified());
+        Ok(sweep(&self.folder, now.at("look at", &self.folder)?))
     }
 
     /// Moves a published file back here under `name`; `None` when it is gone.
@@ -69,20 +85,27 @@ impl Tmp {
     }
 }
 
-/// Removes old files nobody has locked. What cannot be removed is left for the next time.
-fn sweep(folder: &Path, now: SystemTime) {
+/// Removes old files nobody has locked; the bytes that were freed. What cannot be removed is left for the next time.
+fn sweep(folder: &Path, now: SystemTime) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
-        return;
+        return 0;
     };
+    let mut freed = 0;
     for entry in entries.flatten() {
-        let is_old = entry
-            .metadata()
-            .and_then(|metadata| metadata.modified())
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        let is_old = metadata
+            .modified()
             .is_ok_and(|modified| now.duration_since(modified).is_ok_and(|age| age > GRACE));
-        if is_old && matches!(FileLock::try_exclusive(entry.path()), Ok(Some(_))) {
-            let _ = fs::remove_file(entry.path());
+        if is_old
+            && matches!(FileLock::try_exclusive(entry.path()), Ok(Some(_)))
+            && fs::remove_file(entry.path()).is_ok()
+        {
+            freed += metadata.len();
         }
     }
+    freed
 }
 
 impl TmpFile {

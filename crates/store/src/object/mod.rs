@@ -19,8 +19,10 @@ use object_store::{
 
 use crate::{
     ByteStream, ContentId, ContentKind, ContentReader, CreatedEntry, Entry, EntryInfo, EntryName, Namespace,
-    ParseEntryError, PruneStore, Store, StoreError, Written, incoming::Incoming, key_path,
-    range::check_range,
+    ParseEntryError, PruneStore, Store, StoreError, Written,
+    incoming::Incoming,
+    key_path,
+    range::{check_range, check_size},
 };
 
 /// The folder of this format's version below the URL's path.
@@ -360,6 +362,13 @@ impl PruneStore for BucketStore {
                 Some((id, meta.size, modified_at(&meta)))
             })
             .collect())
+    }
+
+    async fn inspect(&self, id: ContentId) -> Result<Bytes, StoreError> {
+        let reader = self.open(id, None).await?;
+        check_size(id, reader.total_bytes)?;
+        let chunks: Vec<Bytes> = reader.stream.try_collect().await?;
+        Ok(chunks.concat().into())
     }
 
     async fn evict(&self, id: ContentId, unused_since: Timestamp) -> Result<bool, StoreError> {

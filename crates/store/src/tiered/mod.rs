@@ -29,8 +29,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use headstart_digest::SnapshotId;
 use parking_lot::Mutex;
 
-pub use self::{push::Pushed, warning::TierWarning};
 use self::{fetch::Fetched, remote::Remote};
+pub use self::{push::Pushed, warning::TierWarning};
 use crate::{
     ByteStream, ContentId, ContentReader, CreatedEntry, Entry, EntryInfo, EntryName, Namespace, Store,
     StoreError, StoreExt as _, Written,
@@ -133,10 +133,7 @@ impl TieredStore {
         let bytes = match self.read_local(id).await? {
             Some(bytes) => bytes,
             None => match self.fetch(id).await {
-                Fetched::Kept => self
-                    .read_local(id)
-                    .await?
-                    .ok_or_else(|| self.missing(id))?,
+                Fetched::Kept => self.read_local(id).await?.ok_or_else(|| self.missing(id))?,
                 Fetched::CannotKeep => self
                     .remote
                     .ask(|remote| async move { remote.read(id).await })

@@ -6,9 +6,7 @@ use futures::{StreamExt as _, stream};
 use headstart_digest::SnapshotId;
 
 use super::{TierWarning, TieredStore};
-use crate::{
-    ContentId, CreatedEntry, Entry, EntryName, Snapshot, StoreError, StoreExt as _, Written,
-};
+use crate::{ContentId, CreatedEntry, Entry, EntryName, Snapshot, StoreError, StoreExt as _, Written};
 
 /// Packs uploaded at once.
 const PARALLEL_UPLOADS: usize = 4;

@@ -1,0 +1,158 @@
+use std::{collections::BTreeMap, fs, path::Path};
+
+use headstart_fs::RelPath;
+use jiff::Timestamp;
+
+use super::*;
+use crate::{
+    LocalStore, NoProgress, Runtime, SaveOptions, SaveOutcome, Store as _, Xattrs, conformance, key_path,
+    save,
+};
+
+struct Fixture {
+    _dir: tempfile::TempDir,
+    store: LocalStore,
+    runtime: Runtime,
+    snapshot: ContentId,
+    packs: Vec<ContentId>,
+}
+
+impl Fixture {
+    /// A store with one entry, `n/k`.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        let (_, noise) = conformance::sample(ContentKind::Pack, 1, 200_000);
+        fs::write(tree.join("file"), noise).unwrap();
+        let store = LocalStore::open_or_create(dir.path().join("store")).unwrap();
+        let runtime = Runtime::new().unwrap();
+        let options = SaveOptions {
+            name: EntryName::new("n".parse().unwrap(), "k").unwrap(),
+            root: tree,
+            paths: vec![RelPath::root()],
+            xattrs: Xattrs::Drop,
+            facts: BTreeMap::new(),
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let never = AtomicBool::new(false);
+        let SaveOutcome::Saved(saved) = save(&store, None, &runtime, &options, &NoProgress, &never).unwrap()
+        else {
+            panic!("the key is new");
+        };
+        let packs = runtime.block_on(store.list_content(ContentKind::Pack)).unwrap();
+        Fixture {
+            _dir: dir,
+            store,
+            runtime,
+            snapshot: ContentId::Snapshot(saved.snapshot),
+            packs: packs.into_iter().map(|(id, _, _)| id).collect(),
+        }
+    }
+
+    fn path(&self, id: ContentId) -> PathBuf {
+        self.store.folder().join(key_path::content_path(id))
+    }
+
+    fn verify(&self, repair: Repair) -> VerifyReport {
+        let never = AtomicBool::new(false);
+        self.runtime
+            .block_on(verify(&self.store, repair, &NoProgress, &never))
+            .unwrap()
+    }
+}
+
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_right_store_is_clean_and_untouched() {
+    let fixture = Fixture::new();
+    let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+    let file = fs::File::options()
+        .write(true)
+        .open(fixture.path(fixture.snapshot))
+        .unwrap();
+    file.set_modified(old).unwrap();
+    let report = fixture.verify(Repair::Yes);
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!((report.packs, report.snapshots, report.entries), (1, 1, 1));
+    assert_eq!(
+        file.metadata().unwrap().modified().unwrap(),
+        old,
+        "looking is no use"
+    );
+}
+
+#[test]
+fn corrupt_packs_are_told_and_moved_only_when_asked() {
+    let fixture = Fixture::new();
+    let pack = fixture.packs[0];
+    flip(&fixture.path(pack));
+    for repair in [Repair::No, Repair::Yes] {
+        let report = fixture.verify(repair);
+        let [corrupt, incomplete] = &report.problems[..] else {
+            panic!("{report:?}");
+        };
+        assert!(matches!(&corrupt.kind, ProblemKind::CorruptContent { id, .. } if *id == pack));
+        assert!(matches!(incomplete.kind, ProblemKind::IncompleteSnapshot { .. }));
+        match repair {
+            Repair::No => assert!(fixture.path(pack).exists()),
+            Repair::Yes => assert!(matches!(corrupt.repair, Repaired::MovedTo(_))),
+        }
+    }
+    assert!(!fixture.path(pack).exists());
+}
+
+#[test]
+fn a_corrupt_snapshot_takes_its_entry_with_it() {
+    let fixture = Fixture::new();
+    flip(&fixture.path(fixture.snapshot));
+    let report = fixture.verify(Repair::Yes);
+    let [corrupt, dangling] = &report.problems[..] else {
+        panic!("{report:?}");
+    };
+    assert!(matches!(corrupt.kind, ProblemKind::CorruptContent { .. }));
+    assert!(matches!(dangling.kind, ProblemKind::DanglingEntry { .. }));
+    assert!(fixture.verify(Repair::No).is_clean());
+    let name = EntryName::new("n".parse().unwrap(), "k").unwrap();
+    let error = fixture
+        .runtime
+        .block_on(fixture.store.read_entry(&name))
+        .unwrap_err();
+    assert!(error.is_missing(), "the key is free for the next save");
+}
+
+#[test]
+fn what_is_named_right_but_is_no_pack_is_told() {
+    let fixture = Fixture::new();
+    let (id, bytes) = conformance::sample(ContentKind::Pack, 9, 1000);
+    let write = crate::StoreExt::write_bytes(&fixture.store, id, bytes);
+    fixture.runtime.block_on(write).unwrap();
+    let report = fixture.verify(Repair::No);
+    assert_eq!(report.problems.len(), 1, "{report:?}");
+}
+
+#[test]
+fn pool_files_are_compared_with_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let shard = dir.path().join("v1/ab");
+    fs::create_dir_all(&shard).unwrap();
+    let digest = headstart_digest::Digest::of(b"right");
+    let path = shard.join(format!("{digest}-644-0.000000000"));
+    fs::write(&path, "right").unwrap();
+    fs::write(shard.join("unfinished"), "x").unwrap();
+    let never = AtomicBool::new(false);
+    assert_eq!(verify_pool(dir.path(), Repair::Yes, &never).unwrap(), []);
+    fs::write(&path, "wrong").unwrap();
+    assert_eq!(verify_pool(dir.path(), Repair::Yes, &never).unwrap().len(), 1);
+    assert_eq!(verify_pool(dir.path(), Repair::Yes, &never).unwrap(), []);
+    assert_eq!(
+        verify_pool(&dir.path().join("none"), Repair::No, &never).unwrap(),
+        []
+    );
+}
