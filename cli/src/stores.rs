@@ -1,22 +1,30 @@
 //! The stores of a run: the local one, and the remote behind it if one is named.
 
-use std::{ops::Sub, path::PathBuf};
+use std::{ops::Sub, path::PathBuf, sync::Arc};
 
-use headstart_store::{ChunkIndex, LocalStore, Runtime, Store};
+use headstart_protocol::Token;
+use headstart_store::{ChunkIndex, Credentials, LocalStore, Location, Runtime, Store, TieredStore};
 
-use crate::{context::Context, error::CommandError, ui::Ui};
+use crate::{
+    config::{Origin, Setting},
+    context::Context,
+    env_vars,
+    error::{CommandError, Kind},
+    ui::Ui,
+};
 
 /// Opened stores and what they need to run.
 #[derive(Debug)]
 pub(crate) struct Stores {
     runtime: Runtime,
     local: LocalStore,
+    tiers: Option<TieredStore>,
 }
 
 /// Stored bytes read so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Traffic {
-    /// From the local store.
+    /// From the local store, in which they were before this run.
     pub(crate) local_bytes: u64,
     /// From the remote.
     pub(crate) remote_bytes: u64,
@@ -24,18 +32,112 @@ pub(crate) struct Traffic {
 
 impl Context {
     /// Opens the local store and, if one is named, the remote.
-    pub(crate) fn open_stores(&self, _ui: &Ui) -> Result<Stores, CommandError> {
+    pub(crate) fn open_stores(&self, ui: &Ui) -> Result<Stores, CommandError> {
+        let local = self.open_local_store()?;
+        let runtime = new_runtime()?;
+        let tiers = match self.remote() {
+            None => None,
+            Some(remote) => {
+                let remote = self.open_remote(&remote)?;
+                let bars = ui.progress();
+                let warn = move |warning| {
+                    bars.warn(&CommandError::from_error(Kind::Failed, &warning).one_line());
+                };
+                Some(TieredStore::new(Arc::new(local.clone()), remote, warn))
+            }
+        };
+        Ok(Stores {
+            runtime,
+            local,
+            tiers,
+        })
+    }
+
+    /// Opens the local store, making it where there is none.
+    pub(crate) fn open_local_store(&self) -> Result<LocalStore, CommandError> {
         let dir = self.store_dir()?;
-        let local = LocalStore::open_or_create(dir.value)?;
-        let runtime =
-            Runtime::new().map_err(|error| CommandError::failed(format!("cannot start threads: {error}")))?;
-        Ok(Stores { runtime, local })
+        LocalStore::open_or_create(&dir.value).map_err(|error| {
+            let sentence = format!(
+                "cannot use the local store {} ({})",
+                dir.value.display(),
+                dir.origin
+            );
+            CommandError::from(error)
+                .context(sentence)
+                .hint("name another folder with --store or $HEADSTART_STORE")
+        })
+    }
+
+    fn open_remote(&self, remote: &Setting<String>) -> Result<Arc<dyn Store>, CommandError> {
+        let sentence = || format!("cannot use the remote ({})", remote.origin);
+        let location: Location = remote
+            .value
+            .parse()
+            .map_err(|error| CommandError::from_error(Kind::Usage, &error).context(sentence()))?;
+        location
+            .open(&self.credentials(remote, &location)?)
+            .map_err(|error| CommandError::from(error).context(sentence()))
+    }
+
+    fn credentials(
+        &self,
+        remote: &Setting<String>,
+        location: &Location,
+    ) -> Result<Credentials, CommandError> {
+        let options = self
+            .environment
+            .iter()
+            .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())))
+            .collect();
+        let token = match &remote.origin {
+            Origin::Repository(path) if is_local(location) => {
+                let sentence = format!("{} names a folder of this machine as the remote", path.display());
+                return Err(CommandError::usage(sentence)
+                    .hint("a repository may name a server or a bucket; give a folder by --remote"));
+            }
+            // A repository must not choose where the token goes.
+            Origin::Repository(_) => None,
+            _ => self.token()?,
+        };
+        Ok(Credentials { options, token })
+    }
+
+    fn token(&self) -> Result<Option<Token>, CommandError> {
+        let Some(text) = self.var(env_vars::TOKEN) else {
+            return Ok(None);
+        };
+        Token::parse(&text.to_string_lossy()).map(Some).map_err(|error| {
+            CommandError::from_error(Kind::Usage, &error)
+                .context(format!("${} cannot be used", env_vars::TOKEN))
+        })
+    }
+}
+
+/// Starts what stores run on.
+pub(crate) fn new_runtime() -> Result<Runtime, CommandError> {
+    Runtime::new().map_err(|error| CommandError::failed(format!("cannot start threads: {error}")))
+}
+
+/// Where a local store keeps expanded files.
+pub(crate) fn pool_dir(local: &LocalStore) -> PathBuf {
+    local.folder().join("pool")
+}
+
+fn is_local(location: &Location) -> bool {
+    match location {
+        Location::Folder(_) => true,
+        Location::Bucket(url) => url.scheme() == "file",
+        Location::Server(_) => false,
     }
 }
 
 impl Stores {
+    /// The local store, with the remote behind it.
     pub(crate) fn store(&self) -> &dyn Store {
-        &self.local
+        match &self.tiers {
+            Some(tiers) => tiers,
+            None => &self.local,
+        }
     }
 
     pub(crate) fn runtime(&self) -> &Runtime {
@@ -43,19 +145,34 @@ impl Stores {
     }
 
     /// The chunks the local store has.
-    pub(crate) fn chunk_index(&self) -> Result<Option<ChunkIndex>, CommandError> {
+    pub(crate) fn chunk_index(&self) -> Result<ChunkIndex, CommandError> {
         let cache_file = self.local.folder().join("chunk-index");
-        Ok(Some(ChunkIndex::load(&cache_file, &self.local, &self.runtime)?))
+        Ok(ChunkIndex::load(&cache_file, &self.local, &self.runtime)?)
     }
 
     /// Where the local store keeps expanded files.
     pub(crate) fn pool_dir(&self) -> PathBuf {
-        self.local.folder().join("pool")
+        pool_dir(&self.local)
     }
 
-    /// What was read so far.
+    /// What came from which tier so far; nothing where there is one tier only.
     pub(crate) fn traffic(&self) -> Traffic {
-        Traffic::default()
+        let counts = self.tiers.as_ref().map(TieredStore::counts).unwrap_or_default();
+        Traffic {
+            local_bytes: counts.local_bytes,
+            remote_bytes: counts.remote_bytes,
+        }
+    }
+
+    /// Where `fetched_bytes`, read since `before`, came from: without a remote all of it is local.
+    pub(crate) fn traffic_since(&self, before: Traffic, fetched_bytes: u64) -> Traffic {
+        match self.tiers {
+            Some(_) => self.traffic() - before,
+            None => Traffic {
+                local_bytes: fetched_bytes,
+                remote_bytes: 0,
+            },
+        }
     }
 }
 

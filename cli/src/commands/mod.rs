@@ -1,6 +1,7 @@
 //! One file per subcommand, one folder per group; this file lists them.
 
 mod bootstrap;
+mod cache;
 mod clone;
 mod completions;
 mod deps;
@@ -63,6 +64,8 @@ enum Command {
     Deps(deps::DepsCommand),
     Save(save::SaveArgs),
     Restore(restore::RestoreArgs),
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     Try(try_::TryArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -89,6 +92,7 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
         Command::Deps(command) => deps::run(ui, context, command),
         Command::Save(args) => save::run(ui, &context, args),
         Command::Restore(args) => restore::run(ui, &context, args),
+        Command::Cache(command) => cache::run(ui, &context, command),
         Command::Try(args) => try_::run(ui, &context, args),
         Command::Completions(_) => unreachable!("handled above, before settings are read"),
     }

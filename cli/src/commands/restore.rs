@@ -10,6 +10,7 @@ use super::files_namespace;
 use crate::{
     context::Context,
     error::CommandError,
+    stores::Traffic,
     ui::{Ui, bytes, count},
 };
 
@@ -96,14 +97,20 @@ pub(super) fn run(ui: &Ui, context: &Context, args: RestoreArgs) -> Result<(), C
         pool: Some(stores.pool_dir()),
         xattrs: if args.xattrs { Xattrs::Keep } else { Xattrs::Drop },
     };
-    let outcome = restore(
+    let outcome = match restore(
         stores.store(),
         stores.runtime(),
         &options,
         &*ui.progress(),
         &context.interrupt,
-    )?;
-    let traffic = stores.traffic();
+    ) {
+        Err(error) if error.is_like_a_miss() => {
+            // The store is to blame and the tree untouched: whoever asked goes on without the cache.
+            ui.warn(CommandError::from(error).one_line());
+            RestoreOutcome::Miss
+        }
+        outcome => outcome?,
+    };
     let report = match &outcome {
         RestoreOutcome::Miss => RestoreReport {
             schema: RestoreReport::SCHEMA,
@@ -111,11 +118,10 @@ pub(super) fn run(ui: &Ui, context: &Context, args: RestoreArgs) -> Result<(), C
             outcome: "miss",
             ..RestoreReport::default()
         },
-        RestoreOutcome::Restored(restored) => RestoreReport {
-            local_bytes: traffic.local_bytes,
-            remote_bytes: traffic.remote_bytes,
-            ..RestoreReport::of(&options.key, restored)
-        },
+        RestoreOutcome::Restored(restored) => {
+            let traffic = stores.traffic_since(Traffic::default(), restored.fetched_bytes);
+            RestoreReport::new(&options.key, restored, traffic)
+        }
     };
     if outcome == RestoreOutcome::Miss && args.fail_on_miss {
         return Err(CommandError::failed(format!("no entry matches {}", options.key))
@@ -131,7 +137,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: RestoreArgs) -> Result<(), C
 impl RestoreReport {
     const SCHEMA: &str = "headstart.restore/1";
 
-    fn of(key: &str, restored: &Restored) -> Self {
+    fn new(key: &str, restored: &Restored, traffic: Traffic) -> Self {
         let (outcome, matched) = match &restored.lookup {
             Lookup::Exact => ("exact", key.to_owned()),
             Lookup::RestoreKey { key } => ("restore-key", key.clone()),
@@ -147,8 +153,8 @@ impl RestoreReport {
             files_removed: restored.files_removed,
             files_linked: restored.files_linked,
             bytes_written: restored.bytes_written,
-            local_bytes: 0,
-            remote_bytes: 0,
+            local_bytes: traffic.local_bytes,
+            remote_bytes: traffic.remote_bytes,
         }
     }
 

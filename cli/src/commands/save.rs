@@ -72,7 +72,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: SaveArgs) -> Result<(), Comm
     let index = stores.chunk_index()?;
     let outcome = save(
         stores.store(),
-        index.as_ref(),
+        Some(&index),
         stores.runtime(),
         &options,
         &*ui.progress(),

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use file::SettingsFile;
+pub(crate) use file::{ByteSize, SettingsFile};
 use headstart_deps::DepsConfig;
 use headstart_fs::AtPath as _;
 

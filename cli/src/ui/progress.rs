@@ -252,6 +252,7 @@ fn store_step(step: headstart_store::Step) -> StepLabel {
         Step::Plan => "Comparing",
         Step::Fetch => "Fetching",
         Step::WriteFiles => "Restoring files",
+        Step::Verify => "Verifying",
     };
     let unit = match step.unit() {
         headstart_store::Unit::Files => Unit::Items("files"),

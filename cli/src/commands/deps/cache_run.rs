@@ -171,7 +171,7 @@ pub(super) fn save_one(
     let outcome = headstart_deps::save(
         cache,
         stores.store(),
-        index.as_ref(),
+        Some(&index),
         stores.runtime(),
         &settings,
         &*ui.progress(),
@@ -227,7 +227,14 @@ impl CacheRun {
             &context.interrupt,
         );
         self.report.seconds = started.elapsed().as_secs_f64();
-        self.report.count_traffic(stores.traffic() - before);
+        let fetched_bytes = match &outcome {
+            Ok(RestoreOutcome::Exact(restored) | RestoreOutcome::Older { restored, .. }) => {
+                restored.fetched_bytes
+            }
+            _ => 0,
+        };
+        self.report
+            .count_traffic(stores.traffic_since(before, fetched_bytes));
         match outcome {
             Ok(RestoreOutcome::Exact(restored)) => self.report.count_files(Outcome::Exact, &restored),
             Ok(RestoreOutcome::Older { key, restored }) => {

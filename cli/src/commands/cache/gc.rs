@@ -1,0 +1,133 @@
+//! `headstart cache gc`.
+
+use clap::Args;
+use headstart_store::{EvictionReason, GcOutcome, GcPlan, GcPolicy, apply_gc, evict_pool, plan_gc};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::{
+    config::ByteSize,
+    context::Context,
+    error::CommandError,
+    stores::{new_runtime, pool_dir},
+    ui::{Ui, bytes, count},
+};
+
+/// The local store's budget where no setting names one: 20 GB.
+const DEFAULT_MAX_BYTES: u64 = 20_000_000_000;
+
+/// Evict what was not used for longest until the local store fits its budget
+///
+/// Content that no entry names goes too. What was used in the last six hours stays, so that a running save is never
+/// disturbed.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: headstart cache gc --max-size 5GB --max-age 30d --dry-run")]
+pub(crate) struct GcArgs {
+    /// Bytes to keep: 20GB, 512MiB [default: store.max-size of the settings, else 20GB]
+    #[arg(long, value_name = "SIZE")]
+    max_size: Option<ByteSize>,
+    /// Evict entries not used for longer, whatever the size: 30d, 12h
+    #[arg(long, value_name = "AGE")]
+    max_age: Option<SignedDuration>,
+    /// Keep what was used this recently [default: 6h]
+    #[arg(long, value_name = "AGE")]
+    grace: Option<SignedDuration>,
+    /// Say what would go, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What `--json` prints: schema `headstart.cache-gc/1`.
+#[derive(Debug, Serialize)]
+struct GcDocument {
+    schema: &'static str,
+    dry_run: bool,
+    entries: Vec<EvictedEntry>,
+    /// Packs and snapshots that go, and their stored bytes.
+    content: u64,
+    freed_bytes: u64,
+    kept_entries: u64,
+    kept_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct EvictedEntry {
+    namespace: String,
+    key: String,
+    last_used: String,
+    /// `age`, `budget`, or `broken`.
+    reason: &'static str,
+}
+
+pub(super) fn run(ui: &Ui, context: &Context, args: GcArgs) -> Result<(), CommandError> {
+    let store = context.open_local_store()?;
+    let runtime = new_runtime()?;
+    let configured = context.settings.max_bytes.as_ref().map(|setting| setting.value);
+    let policy = GcPolicy {
+        now: Timestamp::now(),
+        budget_bytes: Some(
+            args.max_size
+                .map(ByteSize::bytes)
+                .or(configured)
+                .unwrap_or(DEFAULT_MAX_BYTES),
+        ),
+        max_age: args.max_age,
+        grace: args.grace.unwrap_or(GcPolicy::DEFAULT_GRACE),
+    };
+    let plan = runtime.block_on(plan_gc(&store, &policy, &context.interrupt))?;
+    let mut document = GcDocument::of_plan(&plan, args.dry_run);
+    if !args.dry_run {
+        let GcOutcome {
+            content, freed_bytes, ..
+        } = runtime.block_on(apply_gc(&store, &plan, &context.interrupt))?;
+        document.content = content;
+        document.freed_bytes =
+            freed_bytes + evict_pool(&pool_dir(&store), plan.unused_since, &context.interrupt)?;
+    }
+    document.print(ui)
+}
+
+impl GcDocument {
+    fn of_plan(plan: &GcPlan, dry_run: bool) -> Self {
+        let entries = plan.entries.iter().map(|entry| EvictedEntry {
+            namespace: entry.name.namespace().to_string(),
+            key: entry.name.key().to_owned(),
+            last_used: entry.last_used.to_string(),
+            reason: match entry.reason {
+                EvictionReason::Age => "age",
+                EvictionReason::Budget => "budget",
+                EvictionReason::Broken => "broken",
+            },
+        });
+        GcDocument {
+            schema: "headstart.cache-gc/1",
+            dry_run,
+            entries: entries.collect(),
+            content: plan.content.len() as u64,
+            freed_bytes: plan.freed_bytes(),
+            kept_entries: plan.kept_entries,
+            kept_bytes: plan.kept_bytes,
+        }
+    }
+
+    fn print(&self, ui: &Ui) -> Result<(), CommandError> {
+        if ui.is_json() {
+            return ui.answer_json(self);
+        }
+        for entry in &self.entries {
+            ui.answer(format_args!(
+                "{}/{}: last used {} ({})",
+                entry.namespace, entry.key, entry.last_used, entry.reason
+            ))?;
+        }
+        let verb = if self.dry_run { "would go" } else { "gone" };
+        ui.answer(format_args!(
+            "{} entries and {} packs and snapshots {verb}, {} freed; {} entries and {} stay",
+            count(self.entries.len() as u64),
+            count(self.content),
+            bytes(self.freed_bytes),
+            count(self.kept_entries),
+            bytes(self.kept_bytes)
+        ))
+    }
+}
