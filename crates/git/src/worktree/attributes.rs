@@ -18,7 +18,9 @@ use gix::{
     },
     bstr::{BStr, BString, ByteSlice as _},
     filter::plumbing::{
-        Pipeline, eol,
+        Pipeline,
+        driver::apply::Delay,
+        eol,
         pipeline::convert::{ToWorktreeOutcome, to_worktree},
     },
     glob::pattern::Case,
@@ -257,7 +259,11 @@ impl Converter {
             content,
             path,
             &mut |path, outcome| self.match_attributes(scope, path, outcome),
-            to_worktree::Options::default(),
+            to_worktree::Options {
+                // A driver that may answer later wants to be asked again, which only pays with many of them.
+                can_delay: Delay::Forbid,
+                ..to_worktree::Options::default()
+            },
         );
         let filter_error = |source| WorktreeError::Filter {
             path: path.to_owned(),

@@ -348,6 +348,56 @@ fn attributes_and_settings_convert_as_git_converts() {
     }
 }
 
+/// A filter that stays running for many files and swaps the case of letters, by the protocol of `gitattributes(5)`.
+const PROCESS_FILTER: &str = r#"
+$| = 1; binmode STDIN; binmode STDOUT;
+sub get { read(STDIN, my $length, 4) or exit; return undef unless hex $length;
+          read(STDIN, my $data, hex($length) - 4); $data }
+sub skip_list { 1 while defined get() }
+sub put { printf "%04x%s", length($_[0]) + 4, $_[0] }
+sub flush { print "0000" }
+skip_list(); put("git-filter-server\n"); put("version=2\n"); flush();
+skip_list(); put("capability=$_\n") for "clean", "smudge", "delay"; flush();
+while (1) {
+    skip_list();
+    my $content = "";
+    while (defined(my $data = get())) { $content .= $data }
+    $content =~ tr/a-zA-Z/A-Za-z/;
+    put("status=success\n"); flush(); put($content); flush(); flush();
+}
+"#;
+
+#[test]
+fn a_running_filter_serves_many_files() {
+    let origin = init();
+    let root = origin.path();
+    write(root, ".gitattributes", "*.up filter=swap\n");
+    for file in 0..20 {
+        write(
+            root,
+            &format!("d{}/{file}.up", file % 3),
+            format!("Case of {file}\n"),
+        );
+    }
+    let tip = commit(root);
+    let scripts = tempfile::tempdir().unwrap();
+    write(scripts.path(), "swap.pl", PROCESS_FILTER);
+    let process = format!("perl {}", scripts.path().join("swap.pl").display());
+    let settings = [
+        ("filter.swap.process", process.as_str()),
+        ("filter.swap.required", "true"),
+    ];
+    let pack = pack_of(root, &[]);
+    let by_git = checked_out_by_git(&pack, tip, &settings, &[]);
+    let (ours, _) = write_from_pack(&pack, tip, &settings, None).unwrap();
+    assert_as_git_would(ours.path(), by_git.path());
+    assert_eq!(fs::read(ours.path().join("d0/0.up")).unwrap(), b"cASE OF 0\n");
+
+    let settings = [("filter.swap.process", "false"), ("filter.swap.required", "true")];
+    let refused = write_from_pack(&pack, tip, &settings, None).unwrap_err();
+    assert!(refused.to_string().contains(".up"), "{refused}");
+}
+
 #[test]
 fn symlinks_become_files_where_the_settings_say_so() {
     let origin = origin();
