@@ -77,6 +77,22 @@ struct Restored {
     remote_bytes: u64,
 }
 
+/// The part of `headstart deps save --json` that is looked at.
+#[derive(Debug, Deserialize)]
+struct DepsSaved {
+    caches: Vec<SavedCache>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SavedCache {
+    outcome: String,
+}
+
+fn own_report<'a, T: Deserialize<'a>>(stdout: &'a [u8]) -> Result<T, CommandError> {
+    serde_json::from_slice(stdout)
+        .map_err(|error| CommandError::failed(format!("headstart's own report is not understood: {error}")))
+}
+
 pub(super) fn run(ui: &Ui, context: &Context, args: TryArgs) -> Result<(), CommandError> {
     let (folder, _removed_at_the_end) = match args.dir {
         Some(dir) => (create_new(&dir)?, None),
@@ -187,11 +203,17 @@ impl<'a> Trial<'a> {
     fn save_dependencies(&self) -> Result<(), CommandError> {
         let remote = self.folder.join("remote");
         fs::create_dir(&remote).at("create", &remote)?;
-        self.headstart("author-store")
+        let output = self
+            .headstart("author-store")
             .args(["deps", "save", "--json"])
             .current_dir(self.folder.join("author"))
             .run_interruptible(&self.context.interrupt)?;
-        Ok(())
+        let report: DepsSaved = own_report(&output.stdout)?;
+        if report.caches.iter().any(|cache| cache.outcome == "saved") {
+            return Ok(());
+        }
+        Err(CommandError::failed("the sample's dependencies were not saved")
+            .hint("this is a bug worth reporting"))
     }
 
     fn bootstrap(&self, name: &'static str, dir: &str) -> Result<Run, CommandError> {

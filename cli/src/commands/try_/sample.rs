@@ -3,7 +3,6 @@
 //! Deterministic: the same sample on every machine, so that two runs of `headstart try` can be compared.
 
 use std::{
-    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -69,6 +68,7 @@ pub(super) fn create_node_modules(worktree: &Path) -> Result<(), PathError> {
     let root = worktree.join("node_modules");
     let bin = root.join(".bin");
     fs::create_dir_all(&bin).at("create", &bin)?;
+    write_file(&root.join(".package-lock.json"), &installed_record())?;
     for index in 0..DEPENDENCIES {
         let name = dependency_name(index);
         let folder = root.join(&name);
@@ -193,21 +193,34 @@ fn dependency_manifest(index: usize) -> String {
     )
 }
 
+/// `package-lock.json` of the sample.
 fn lockfile() -> String {
-    let mut text = String::from(
-        "{\n  \"name\": \"sample\",\n  \"lockfileVersion\": 3,\n  \"requires\": true,\n  \"packages\": {\n    \"\": { \"name\": \"sample\" }",
-    );
-    for index in 0..DEPENDENCIES {
-        let name = dependency_name(index);
-        write!(
-            text,
-            ",\n    \"node_modules/{name}\": {{ \"version\": \"1.{}.0\" }}",
-            index % 7
-        )
-        .expect("writing to a String cannot fail");
-    }
-    text.push_str("\n  }\n}\n");
-    text
+    let root = "    \"\": { \"name\": \"sample\" },\n";
+    format!(
+        "{{\n  \"name\": \"sample\",\n  \"lockfileVersion\": 3,\n  \"requires\": true,\n  \"packages\": {{\n{root}{}\n  }}\n}}\n",
+        locked_packages()
+    )
+}
+
+/// npm's own record of what it installed, `node_modules/.package-lock.json`: the lockfile without the project.
+fn installed_record() -> String {
+    format!(
+        "{{\n  \"name\": \"sample\",\n  \"lockfileVersion\": 3,\n  \"requires\": true,\n  \"packages\": {{\n{}\n  }}\n}}\n",
+        locked_packages()
+    )
+}
+
+fn locked_packages() -> String {
+    let lines: Vec<String> = (0..DEPENDENCIES)
+        .map(|index| {
+            format!(
+                "    \"node_modules/{}\": {{ \"version\": \"1.{}.0\" }}",
+                dependency_name(index),
+                index % 7
+            )
+        })
+        .collect();
+    lines.join(",\n")
 }
 
 fn write_file(path: &Path, text: &str) -> Result<(), PathError> {
