@@ -245,6 +245,11 @@ impl Cloning<'_> {
             let objects = opened.to_thread_local().objects;
             followed.retain(|(_, target)| objects.exists(&target.id));
             repository.write_refs(&plan, &followed, remote_name.as_ref(), written_url.as_ref())?;
+            if let Some(tip) = plan.head.tip().filter(|_| options.checkout)
+                && let Some(message) = repository.run_post_checkout(&config, tip, self.stop)
+            {
+                self.progress.warn(&Warning::HookFailed { message });
+            }
             let written = transferred.worktree.unwrap_or_default();
             outcome = CloneOutcome {
                 objects: transferred.objects,

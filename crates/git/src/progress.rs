@@ -29,6 +29,11 @@ pub enum Warning {
     EmptyRepository,
     /// `HEAD` of the remote names a branch that does not exist, so there is nothing to check out.
     RemoteHeadMissing,
+    /// The user's own `post-checkout` hook failed; the clone is whole.
+    HookFailed {
+        /// What it said.
+        message: String,
+    },
     /// The remote says something, already stripped of control characters.
     Remote {
         /// One line.

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
 };
 
 use bstr::{BStr, BString, ByteSlice as _};
@@ -186,6 +187,28 @@ impl<'a> NewRepository<'a> {
         Ok(())
     }
 
+    /// Runs the `post-checkout` hook that came with the user's template, as git does after a clone; answers why it failed.
+    pub(super) fn run_post_checkout(
+        &self,
+        config: &GitConfig,
+        tip: ObjectId,
+        stop: &AtomicBool,
+    ) -> Option<String> {
+        let configured = config.string("core.hookspath").is_some();
+        if !configured && !self.git_dir.join("hooks/post-checkout").exists() {
+            return None;
+        }
+        let null = ObjectId::null(tip.kind());
+        self.environment
+            .git()
+            .current_dir(self.root)
+            .args(["hook", "run", "--ignore-missing", "post-checkout", "--"])
+            .args([null.to_string(), tip.to_string(), "1".to_owned()])
+            .run_interruptible(stop)
+            .err()
+            .map(|error| error.to_string())
+    }
+
     /// The user and the time, as git writes them into a log.
     fn ident(&self) -> Vec<u8> {
         let asked = self
@@ -221,7 +244,7 @@ impl<'a> NewRepository<'a> {
 /// Adds what a clone adds to the configuration git made, in the order and spelling of `git clone`.
 fn config_text(before: &[u8], settings: &Settings<'_>) -> Vec<u8> {
     let partial = !settings.filter.is_none();
-    let mut text = match partial || settings.cone.is_some() {
+    let mut text = match partial {
         // Git does the same when it begins to use extensions.
         true => before.replace(
             "\trepositoryformatversion = 0\n",

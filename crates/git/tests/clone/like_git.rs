@@ -199,6 +199,28 @@ fn settings_of_the_user() {
 }
 
 #[test]
+fn hooks_of_the_template_run() {
+    let mut bench = Bench::new();
+    let template = Repository::create(bench.path("template"));
+    let hook = |script: &str| {
+        template.write_executable("hooks/post-checkout", format!("#!/bin/sh\n{script}\n"));
+    };
+    bench
+        .vars
+        .push(("GIT_TEMPLATE_DIR".into(), template.path().into()));
+    hook("echo \"$@\" >hook-was-here");
+    same(&bench, &[], |_| {});
+    hook("echo oh no; exit 3");
+    let mut options = bench.options(&bench.origin.file_url());
+    options.directory = "second".into();
+    let warnings = bench.clone(&options).unwrap().warnings;
+    assert!(
+        matches!(&warnings[..], [Warning::HookFailed { message }] if message.contains("oh no")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
 fn a_submodule_is_an_empty_folder() {
     let bench = Bench::new();
     let commit = bench.origin.git(["rev-parse", "HEAD"]);
