@@ -74,6 +74,11 @@ pub(crate) struct ReceivedPack {
 ///
 /// A pack without objects is verified and leaves no file. Objects the repository has already are stored once more, as
 /// they come.
+///
+/// Packs of history, which no sink looks at, go the same way: resolving while they arrive takes about as much work as
+/// `gix_pack::Bundle::write_to_directory` and `git index-pack` do afterwards. Measured on a `blob:none` pack of a
+/// JavaScript monorepo (400,000 objects, 53 MB) on two shared cores: 1.5, 1.25 and 2.2 s of processor time and 130, 105
+/// and 36 MB at the peak; sent at 20 MB/s, the pack was in place 0.6, 1.7 and 2.4 s after its last byte.
 pub(crate) fn receive_pack(
     input: &mut dyn BufRead,
     options: &ReceiveOptions<'_>,
