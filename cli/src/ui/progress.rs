@@ -206,6 +206,9 @@ impl headstart_git::Progress for ProgressBars {
             Warning::DepthUnsupported => {
                 self.warn("the origin does not support shallow clones; its whole history is fetched");
             }
+            Warning::HookFailed { message } => {
+                self.warn(&format!("the post-checkout hook failed: {message}"))
+            }
             Warning::EmptyRepository => self.warn("the origin is an empty repository"),
             Warning::RemoteHeadMissing => {
                 self.warn("the origin's HEAD names a branch it does not have; nothing is checked out");
