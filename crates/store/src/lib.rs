@@ -66,8 +66,9 @@ pub use pack::{PackChunk, PackFrame, PackTable, PackTail};
 pub use progress::{NoProgress, Progress, SpecialKind, Step, Unit, Warning};
 pub use restore::{
     LinkMode, Lookup, RestoreError, RestoreOptions, RestoreOutcome, Restored, find_entry, restore,
+    restore_beside,
 };
-pub use save::{SaveError, SaveOptions, SaveOutcome, Saved, Xattrs, save};
+pub use save::{SaveError, SaveOptions, SaveOutcome, Saved, Xattrs, save, save_only};
 pub use snapshot::{ChunkRef, FrameRef, PackRef, Snapshot, Xattr};
 pub use status::{StoreStatus, load_status};
 pub use store::{ByteStream, ContentReader, CreatedEntry, PruneStore, Store, StoreExt, Written};

@@ -59,8 +59,11 @@ pub(crate) struct ListRoot<'a> {
 
 /// Lists the roots and what is below them, in path order when the roots are. What is gone before it was looked at is not
 /// listed. When it was interrupted the listing is not complete.
+///
+/// `is_wanted` is asked about each path below the roots; what is not wanted is not looked at.
 pub(crate) fn list(
     roots: &[ListRoot<'_>],
+    is_wanted: &(dyn Fn(&Path) -> bool + Sync),
     step: Step,
     progress: &dyn Progress,
     interrupt: &AtomicBool,
@@ -68,6 +71,7 @@ pub(crate) fn list(
     let walk = Walk {
         listings: Mutex::default(),
         error: Mutex::new(None),
+        is_wanted,
         step,
         progress,
         interrupt,
@@ -123,6 +127,7 @@ struct Walk<'a> {
     listings: Mutex<Vec<Vec<Listed>>>,
     /// The first one.
     error: Mutex<Option<PathError>>,
+    is_wanted: &'a (dyn Fn(&Path) -> bool + Sync),
     step: Step,
     progress: &'a dyn Progress,
     interrupt: &'a AtomicBool,
@@ -180,7 +185,10 @@ impl Walk<'_> {
         for entry in Dir::read_from(&folder).at("read the folder", path)? {
             let entry = entry.at("read the folder", path)?;
             let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." && !name.starts_with(STAGING_PREFIX) {
+            if name == b"." || name == b".." || name.starts_with(STAGING_PREFIX) {
+                continue;
+            }
+            if (self.is_wanted)(&join(path, name)) {
                 // One that is gone by now was never there.
                 items.extend(look_at(&folder, name, || join(path, name))?);
             }
@@ -189,11 +197,7 @@ impl Walk<'_> {
     }
 }
 
-fn look_at(
-    folder: &OwnedFd,
-    name: &[u8],
-    path: impl Fn() -> PathBuf,
-) -> Result<Option<Listed>, PathError> {
+fn look_at(folder: &OwnedFd, name: &[u8], path: impl Fn() -> PathBuf) -> Result<Option<Listed>, PathError> {
     let Some(stat) = dir_handles::look(folder, name).map_err(|error| at("look at", path(), error))? else {
         return Ok(None);
     };

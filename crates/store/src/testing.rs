@@ -19,8 +19,8 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use crate::{
     ByteStream, ContentId, ContentReader, CreatedEntry, Entry, EntryInfo, EntryName, LinkMode, MemoryStore,
-    Namespace, NoProgress, RestoreError, RestoreOptions, RestoreOutcome, Restored, Runtime, SaveError, SaveOptions,
-    SaveOutcome, Saved, Store, StoreError, Written, Xattrs, restore, save,
+    Namespace, NoProgress, RestoreError, RestoreOptions, RestoreOutcome, Restored, Runtime, SaveError,
+    SaveOptions, SaveOutcome, Saved, Store, StoreError, Written, Xattrs, restore, save,
 };
 
 /// What a file, folder or link is, as a person would compare it.
@@ -148,16 +148,27 @@ impl Bench {
         self.temp.path().join("pool")
     }
 
-    pub(crate) fn try_save(&self, key: &str, paths: &[&str]) -> Result<SaveOutcome, SaveError> {
-        let options = SaveOptions {
+    pub(crate) fn save_options(&self, key: &str, paths: &[&str]) -> SaveOptions {
+        SaveOptions {
             name: EntryName::new("test".parse().unwrap(), key).unwrap(),
             root: self.from(),
             paths: paths.iter().map(|path| RelPath::parse(*path).unwrap()).collect(),
             xattrs: self.xattrs,
             facts: BTreeMap::new(),
             now: "2026-01-02T03:04:05Z".parse().unwrap(),
-        };
-        save(&*self.store, None, &self.runtime, &options, &NoProgress, &self.interrupt)
+        }
+    }
+
+    pub(crate) fn try_save(&self, key: &str, paths: &[&str]) -> Result<SaveOutcome, SaveError> {
+        let options = self.save_options(key, paths);
+        save(
+            &*self.store,
+            None,
+            &self.runtime,
+            &options,
+            &NoProgress,
+            &self.interrupt,
+        )
     }
 
     pub(crate) fn save(&self, key: &str, paths: &[&str]) -> Saved {
@@ -167,8 +178,8 @@ impl Bench {
         }
     }
 
-    pub(crate) fn try_restore(&self, key: &str, restore_keys: &[&str]) -> Result<RestoreOutcome, RestoreError> {
-        let options = RestoreOptions {
+    pub(crate) fn restore_options(&self, key: &str, restore_keys: &[&str]) -> RestoreOptions {
+        RestoreOptions {
             namespace: "test".parse().unwrap(),
             key: key.to_owned(),
             restore_keys: restore_keys.iter().map(|key| (*key).to_owned()).collect(),
@@ -176,8 +187,22 @@ impl Bench {
             link: self.link,
             pool: Some(self.pool()),
             xattrs: self.xattrs,
-        };
-        restore(&*self.store, &self.runtime, &options, &NoProgress, &self.interrupt)
+        }
+    }
+
+    pub(crate) fn try_restore(
+        &self,
+        key: &str,
+        restore_keys: &[&str],
+    ) -> Result<RestoreOutcome, RestoreError> {
+        let options = self.restore_options(key, restore_keys);
+        restore(
+            &*self.store,
+            &self.runtime,
+            &options,
+            &NoProgress,
+            &self.interrupt,
+        )
     }
 
     pub(crate) fn restore(&self, key: &str) -> Restored {

@@ -19,7 +19,7 @@ use rustix::{
 use tokio::sync::mpsc;
 
 use super::{
-    LinkMode, RestoreError, RestoreOptions, fetch,
+    LinkMode, RestoreError, RestoreOptions, Unlisted, fetch,
     pieces::{self, Needs},
     plan::{Action, RestorePlan},
     staging::{self, Staging},
@@ -37,6 +37,7 @@ pub(super) struct Engine<'a> {
     pub(super) store: &'a dyn Store,
     pub(super) runtime: &'a Runtime,
     pub(super) options: &'a RestoreOptions,
+    pub(super) unlisted: Unlisted,
     pub(super) snapshot: &'a Snapshot,
     pub(super) progress: &'a dyn Progress,
     pub(super) interrupt: &'a AtomicBool,
@@ -59,7 +60,11 @@ impl Engine<'_> {
         let root = &self.options.root;
         std::fs::create_dir_all(root).at("create", root)?;
         let plan = self.plan()?;
-        let kept = plan.actions.iter().filter(|action| **action == Action::Keep).count() as u64;
+        let kept = plan
+            .actions
+            .iter()
+            .filter(|action| **action == Action::Keep)
+            .count() as u64;
         if plan.is_empty() {
             return Ok(Applied {
                 files_kept: kept,
@@ -121,10 +126,14 @@ impl Engine<'_> {
                 path: path.join_to(&self.options.root),
             })
             .collect();
-        let disk = listing::list(&starts, Step::Plan, self.progress, self.interrupt)?;
+        let disk = listing::list(&starts, &|_| true, Step::Plan, self.progress, self.interrupt)?;
         self.check_interrupt()?;
         self.progress.finish(Step::Plan);
-        Ok(RestorePlan::new(self.tree(), &disk))
+        let plan = RestorePlan::new(self.tree(), &disk);
+        Ok(match self.unlisted {
+            Unlisted::Remove => plan,
+            Unlisted::Keep => plan.without_removals(),
+        })
     }
 
     /// Where the roots will be. Folders above them are made.
@@ -218,7 +227,9 @@ impl Engine<'_> {
         writer.pool = self.open_pool(&writer, stagings);
         let linked = self.take_from_pool(&writer, &files, threads)?;
         let needs = pieces::find(self.snapshot, |node| {
-            let is_linked = linked.get(node as usize).is_some_and(|taken| taken.load(Ordering::Relaxed));
+            let is_linked = linked
+                .get(node as usize)
+                .is_some_and(|taken| taken.load(Ordering::Relaxed));
             plan.makes(node) && !is_linked
         });
         let fetched_bytes = self.write_files(&writer, needs, &small, threads)?;
@@ -236,7 +247,10 @@ impl Engine<'_> {
         self.finish_folders(&writer, &folders)?;
         self.progress.finish(Step::WriteFiles);
         Ok(Applied {
-            files_linked: linked.iter().filter(|taken| taken.load(Ordering::Relaxed)).count() as u64,
+            files_linked: linked
+                .iter()
+                .filter(|taken| taken.load(Ordering::Relaxed))
+                .count() as u64,
             bytes_written: writer.bytes_written.into_inner(),
             warnings: writer.warnings.into_inner(),
             fetched_bytes,
@@ -281,7 +295,12 @@ impl Engine<'_> {
         let Some(pool) = &writer.pool else {
             return Ok(Vec::new());
         };
-        let taken: Vec<AtomicBool> = self.tree().nodes().iter().map(|_| AtomicBool::new(false)).collect();
+        let taken: Vec<AtomicBool> = self
+            .tree()
+            .nodes()
+            .iter()
+            .map(|_| AtomicBool::new(false))
+            .collect();
         let never = AtomicBool::new(false);
         writer.for_each(files, threads, |dirs, node| {
             if never.load(Ordering::Relaxed) || !writer.xattrs_of(node).is_empty() {
@@ -354,7 +373,10 @@ impl Engine<'_> {
                 let folder = folder.try_clone_to_owned().at("open", dirs.path(*node))?;
                 writer.set_xattrs(*node, &folder);
             }
-            let is_renamed = writer.staged.binary_search_by_key(node, |anchor| anchor.node).is_ok();
+            let is_renamed = writer
+                .staged
+                .binary_search_by_key(node, |anchor| anchor.node)
+                .is_ok();
             if !is_renamed {
                 set_folder_meta(&mut dirs, *node, &self.tree().nodes()[*node as usize])?;
             }
@@ -377,7 +399,11 @@ impl Engine<'_> {
             .removals
             .iter()
             .map(|removal| removal.folder)
-            .chain(staged.iter().filter_map(|anchor| nodes[anchor.node as usize].parent))
+            .chain(
+                staged
+                    .iter()
+                    .filter_map(|anchor| nodes[anchor.node as usize].parent),
+            )
             .chain(self.tree().roots().map(|(root, _)| root))
             .filter(|folder| nodes[*folder as usize].kind == NodeKind::Directory && !plan.makes(*folder))
             .collect();
@@ -389,7 +415,10 @@ impl Engine<'_> {
         }
         for removal in &plan.removals {
             let removed = staging::remove_tree(published.folder(removal.folder)?, &removal.name);
-            removed.at("remove what the snapshot lacks from", published.path(removal.folder))?;
+            removed.at(
+                "remove what the snapshot lacks from",
+                published.path(removal.folder),
+            )?;
         }
         for anchor in staged {
             let is_folder = nodes[anchor.node as usize].kind == NodeKind::Directory;

@@ -18,7 +18,8 @@ use headstart_fs::{PathError, RelPath};
 use self::engine::Engine;
 pub use self::lookup::{Lookup, find_entry};
 use crate::{
-    ContentId, Entry, Namespace, Progress, Runtime, Snapshot, Store, StoreError, StoreExt as _, Warning, Xattrs,
+    ContentId, Entry, Namespace, Progress, Runtime, Snapshot, Store, StoreError, StoreExt as _, Warning,
+    Xattrs,
 };
 
 /// How files come into being where the pool has them already.
@@ -55,6 +56,8 @@ pub struct RestoreOptions {
 }
 
 /// What became of a restore.
+// There is one value of it for a whole restore.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RestoreOutcome {
     /// The tree is there.
@@ -138,6 +141,36 @@ pub fn restore(
     progress: &dyn Progress,
     interrupt: &AtomicBool,
 ) -> Result<RestoreOutcome, RestoreError> {
+    restore_as(Unlisted::Remove, store, runtime, options, progress, interrupt)
+}
+
+/// Like [`restore`], and removes nothing: what is below the snapshot's roots and not in it stays. For folders that serve
+/// several uses at once.
+pub fn restore_beside(
+    store: &dyn Store,
+    runtime: &Runtime,
+    options: &RestoreOptions,
+    progress: &dyn Progress,
+    interrupt: &AtomicBool,
+) -> Result<RestoreOutcome, RestoreError> {
+    restore_as(Unlisted::Keep, store, runtime, options, progress, interrupt)
+}
+
+/// What happens to what the snapshot does not list, in folders it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unlisted {
+    Remove,
+    Keep,
+}
+
+fn restore_as(
+    unlisted: Unlisted,
+    store: &dyn Store,
+    runtime: &Runtime,
+    options: &RestoreOptions,
+    progress: &dyn Progress,
+    interrupt: &AtomicBool,
+) -> Result<RestoreOutcome, RestoreError> {
     let find = find_entry(store, &options.namespace, &options.key, &options.restore_keys);
     let Some((lookup, entry)) = runtime.run(interrupt, find)? else {
         return Ok(RestoreOutcome::Miss);
@@ -151,6 +184,7 @@ pub fn restore(
         store,
         runtime,
         options,
+        unlisted,
         snapshot: &snapshot,
         progress,
         interrupt,

@@ -75,9 +75,9 @@ impl RestorePlan {
                 NodeKind::Directory if item.kind != FileType::Directory => Action::Replace,
                 NodeKind::Directory if same_meta => Action::Keep,
                 NodeKind::Directory => Action::Adjust,
-                NodeKind::File { size_bytes, .. } => keep_if(
-                    item.kind == FileType::RegularFile && same_meta && item.size_bytes == *size_bytes,
-                ),
+                NodeKind::File { size_bytes, .. } => {
+                    keep_if(item.kind == FileType::RegularFile && same_meta && item.size_bytes == *size_bytes)
+                }
                 NodeKind::Symlink { target } => keep_if(
                     item.kind == FileType::Symlink
                         && item.mtime == node.mtime
@@ -94,6 +94,15 @@ impl RestorePlan {
         }
         plan.find_removals(disk, &node_of);
         plan
+    }
+
+    /// The same, but what the snapshot does not have stays where it is.
+    pub(crate) fn without_removals(self) -> Self {
+        RestorePlan {
+            removals: Vec::new(),
+            removed: 0,
+            ..self
+        }
     }
 
     /// True when everything is right already.

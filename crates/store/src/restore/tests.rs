@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    EntryName, PruneStore as _, StoreExt as _,
+    EntryName, NoProgress, PruneStore as _, StoreExt as _, save_only,
     testing::{Bench, What, chmod, manifest, noise, touch, write},
 };
 
@@ -27,7 +27,10 @@ fn populate(root: &Path) {
     symlink("run", root.join("d/relative")).unwrap();
     symlink("/etc/passwd", root.join("d/absolute")).unwrap();
     symlink("../../nowhere/at/all", root.join("d/dangling")).unwrap();
-    write(root.join("d").join(std::ffi::OsStr::from_bytes(b"caf\xe9 \xff")), "bytes");
+    write(
+        root.join("d").join(std::ffi::OsStr::from_bytes(b"caf\xe9 \xff")),
+        "bytes",
+    );
     write(root.join("d/\u{f6}/-rf *\n"), "odd");
     touch(root.join("d/run"), 1_600_000_000, 123_456_789);
     touch(root.join("d/empty"), -86_400, 999_999_999);
@@ -48,7 +51,11 @@ fn everything_comes_back_as_it_was() {
     assert_eq!(manifest(&bench.from().join("d")), manifest(&bench.to().join("d")));
     assert_eq!(restored.lookup, Lookup::Exact);
     assert_eq!(restored.bytes_written, saved.content_bytes);
-    assert_eq!(std::fs::read_dir(bench.to()).unwrap().count(), 1, "debris was left");
+    assert_eq!(
+        std::fs::read_dir(bench.to()).unwrap().count(),
+        1,
+        "debris was left"
+    );
 }
 
 #[test]
@@ -83,7 +90,11 @@ fn an_existing_tree_is_brought_in_line_and_its_neighbours_are_left_alone() {
     symlink(&outside, d.join("large")).unwrap();
     let restored = bench.restore("k");
     assert_eq!(manifest(&bench.from().join("d")), manifest(&d));
-    assert_eq!(std::fs::read(&outside).unwrap(), b"mine", "a link was written through");
+    assert_eq!(
+        std::fs::read(&outside).unwrap(),
+        b"mine",
+        "a link was written through"
+    );
     assert_eq!(
         std::fs::read(bench.to().join("linked")).unwrap(),
         b"edited",
@@ -122,7 +133,12 @@ fn paths_longer_than_the_system_takes_are_kept() {
     let bench = Bench::new();
     let name = "n".repeat(200);
     let open = |folder: &std::os::fd::OwnedFd| {
-        openat(folder, name.as_str(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+        openat(
+            folder,
+            name.as_str(),
+            OFlags::RDONLY | OFlags::DIRECTORY,
+            Mode::empty(),
+        )
     };
     std::fs::create_dir(bench.from().join("d")).unwrap();
     let mut folder = crate::dir_handles::open_base(&bench.from().join("d")).unwrap();
@@ -226,9 +242,15 @@ fn corrupt_packs_leave_the_tree_as_it_was() {
     bench.save("k", &["d"]);
     write(bench.to().join("d/mine"), "untouched");
     let before = manifest(&bench.to());
-    bench.store.corrupt_ranges.store(true, std::sync::atomic::Ordering::SeqCst);
+    bench
+        .store
+        .corrupt_ranges
+        .store(true, std::sync::atomic::Ordering::SeqCst);
     let error = bench.try_restore("k", &[]).unwrap_err();
-    assert!(matches!(error, RestoreError::Store(StoreError::Corrupt { .. })), "{error:?}");
+    assert!(
+        matches!(error, RestoreError::Store(StoreError::Corrupt { .. })),
+        "{error:?}"
+    );
     assert!(error.is_like_a_miss());
     let mut after = manifest(&bench.to());
     // The staging folder was made and removed in it.
@@ -261,12 +283,18 @@ fn missing_packs_and_snapshots_are_told() {
     write(bench.from().join("d"), "x");
     bench.save("k", &["d"]);
     for kind in [crate::ContentKind::Pack, crate::ContentKind::Snapshot] {
-        let listed = bench.runtime.block_on(bench.store.inner.list_content(kind)).unwrap();
+        let listed = bench
+            .runtime
+            .block_on(bench.store.inner.list_content(kind))
+            .unwrap();
         for (id, ..) in listed {
             bench.runtime.block_on(bench.store.inner.delete(id)).unwrap();
         }
         let error = bench.try_restore("k", &[]).unwrap_err();
-        assert!(matches!(&error, RestoreError::Store(error) if error.is_missing()), "{error:?}");
+        assert!(
+            matches!(&error, RestoreError::Store(error) if error.is_missing()),
+            "{error:?}"
+        );
     }
 }
 
@@ -276,7 +304,10 @@ fn an_interrupt_leaves_nothing() {
     populate(&bench.from());
     bench.save("k", &["d"]);
     bench.interrupt.store(true, std::sync::atomic::Ordering::Relaxed);
-    assert!(matches!(bench.try_restore("k", &[]), Err(RestoreError::Interrupted)));
+    assert!(matches!(
+        bench.try_restore("k", &[]),
+        Err(RestoreError::Interrupted)
+    ));
     assert!(!bench.to().join("d").exists());
 }
 
@@ -303,7 +334,10 @@ fn a_symlink_above_a_root_is_not_followed() {
     std::fs::create_dir(bench.to()).unwrap();
     symlink(&elsewhere, bench.to().join("a")).unwrap();
     let error = bench.try_restore("k", &[]).unwrap_err();
-    assert!(matches!(&error, RestoreError::InTheWay { path, .. } if path.to_string() == "a"), "{error:?}");
+    assert!(
+        matches!(&error, RestoreError::InTheWay { path, .. } if path.to_string() == "a"),
+        "{error:?}"
+    );
     assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
 }
 
@@ -413,4 +447,56 @@ proptest! {
         let links = manifest(&bench.to());
         prop_assert!(links.values().all(|seen| seen.what != What::Other));
     }
+}
+
+#[test]
+fn a_part_of_a_shared_folder_comes_back_beside_what_others_keep_there() {
+    let bench = Bench::new();
+    for name in [
+        "pool/a/one",
+        "pool/a/other",
+        "pool/b/two/deep",
+        "pool/b2",
+        "pool/c/x",
+    ] {
+        write(bench.from().join(name), name);
+        write(bench.to().join(name).with_extension("mine"), "mine");
+    }
+    let options = bench.save_options("k", &["pool"]);
+    let only = ["pool/a/one", "pool/b"]
+        .map(|path| RelPath::parse(path).unwrap())
+        .into();
+    save_only(
+        &*bench.store,
+        None,
+        &bench.runtime,
+        &options,
+        &only,
+        &NoProgress,
+        &bench.interrupt,
+    )
+    .unwrap();
+    let options = bench.restore_options("k", &[]);
+    let restored = restore_beside(
+        &*bench.store,
+        &bench.runtime,
+        &options,
+        &NoProgress,
+        &bench.interrupt,
+    )
+    .unwrap();
+    let RestoreOutcome::Restored(restored) = restored else {
+        panic!("it was saved");
+    };
+    assert_eq!(restored.files_removed, 0);
+    let there = |name: &str| bench.to().join(name).exists();
+    assert!(
+        there("pool/a/one") && there("pool/b/two/deep"),
+        "the part is back"
+    );
+    assert!(
+        !there("pool/a/other") && !there("pool/b2"),
+        "nothing but the part was saved"
+    );
+    assert!(there("pool/a/one.mine") && there("pool/b/two/deep.mine") && there("pool/c/x.mine"));
 }

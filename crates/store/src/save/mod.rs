@@ -8,7 +8,7 @@ mod stream;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -24,8 +24,9 @@ use self::{
     stream::{FinishedStream, Known, StoredStream, StreamWriter, Uploads},
 };
 use crate::{
-    ChunkIndex, ContentId, ContentKind, CreatedEntry, Entry, EntryName, FormatError, NodeKind, Progress, Runtime,
-    Snapshot, Step, Store, StoreError, StoreExt as _, Tree, Warning, Written, chunker::Chunker, tree,
+    ChunkIndex, ContentId, ContentKind, CreatedEntry, Entry, EntryName, FormatError, NodeKind, Progress,
+    Runtime, Snapshot, Step, Store, StoreError, StoreExt as _, Tree, Warning, Written, chunker::Chunker,
+    tree,
 };
 
 /// Threads that read files. More gain nothing on any disk we know.
@@ -141,6 +142,32 @@ pub fn save(
     progress: &dyn Progress,
     interrupt: &AtomicBool,
 ) -> Result<SaveOutcome, SaveError> {
+    save_part(store, index, runtime, options, None, progress, interrupt)
+}
+
+/// Saves a part of a tree: of the folders that `options` names only what is at, above or below one of `only`. For folders
+/// that serve several uses at once; [`restore_beside`](crate::restore_beside) brings such a part back.
+pub fn save_only(
+    store: &dyn Store,
+    index: Option<&ChunkIndex>,
+    runtime: &Runtime,
+    options: &SaveOptions,
+    only: &BTreeSet<RelPath>,
+    progress: &dyn Progress,
+    interrupt: &AtomicBool,
+) -> Result<SaveOutcome, SaveError> {
+    save_part(store, index, runtime, options, Some(only), progress, interrupt)
+}
+
+fn save_part(
+    store: &dyn Store,
+    index: Option<&ChunkIndex>,
+    runtime: &Runtime,
+    options: &SaveOptions,
+    only: Option<&BTreeSet<RelPath>>,
+    progress: &dyn Progress,
+    interrupt: &AtomicBool,
+) -> Result<SaveOutcome, SaveError> {
     match runtime.run(interrupt, store.read_entry(&options.name)) {
         Ok(entry) => return Ok(SaveOutcome::KeyExists(entry)),
         Err(error) if error.is_missing() => {}
@@ -150,6 +177,7 @@ pub fn save(
         store,
         runtime,
         options,
+        only,
         progress,
         interrupt,
     };
@@ -163,6 +191,7 @@ struct Engine<'a> {
     store: &'a dyn Store,
     runtime: &'a Runtime,
     options: &'a SaveOptions,
+    only: Option<&'a BTreeSet<RelPath>>,
     progress: &'a dyn Progress,
     interrupt: &'a AtomicBool,
 }
@@ -170,9 +199,13 @@ struct Engine<'a> {
 impl Engine<'_> {
     fn save(&self, index: Option<&ChunkIndex>) -> Result<SaveOutcome, SaveError> {
         let (scan, recent) = std::thread::scope(|scope| {
-            let recent = scope.spawn(|| nearest::load(self.store, self.runtime, &self.options.name, self.interrupt));
-            let scan = scan::scan(self.options, self.progress, self.interrupt);
-            (scan, recent.join().expect("looking for a snapshot does not panic"))
+            let recent =
+                scope.spawn(|| nearest::load(self.store, self.runtime, &self.options.name, self.interrupt));
+            let scan = scan::scan(self.options, self.only, self.progress, self.interrupt);
+            (
+                scan,
+                recent.join().expect("looking for a snapshot does not panic"),
+            )
         });
         let scan = scan?;
         for warning in &scan.warnings {
@@ -192,13 +225,17 @@ impl Engine<'_> {
             let reused: Vec<ContentId> = body.stream.reused.iter().copied().map(ContentId::Pack).collect();
             let missing = match reused.is_empty() {
                 true => Vec::new(),
-                false => self.runtime.run(self.interrupt, self.store.find_missing(&reused))?,
+                false => self
+                    .runtime
+                    .run(self.interrupt, self.store.find_missing(&reused))?,
             };
             if missing.is_empty() {
                 return self.publish(scan, body, stored_bytes);
             }
             self.progress.warn(&Warning::PacksGone { packs: missing.len() });
-            known.gone.extend(missing.iter().map(|id| PackId::from(*id.digest())));
+            known
+                .gone
+                .extend(missing.iter().map(|id| PackId::from(*id.digest())));
             for (pack, table) in &body.stream.uploaded {
                 known.recent.add_pack(*pack, table);
             }
@@ -217,7 +254,10 @@ impl Engine<'_> {
         let uploads = Uploads::new(self.store, self.runtime, self.progress, self.interrupt);
         let (sender, blocks) = crossbeam_channel::unbounded();
         let consumed = std::thread::scope(|scope| {
-            for _ in 0..std::thread::available_parallelism().map_or(2, usize::from).min(MAX_READERS) {
+            for _ in 0..std::thread::available_parallelism()
+                .map_or(2, usize::from)
+                .min(MAX_READERS)
+            {
                 let (readers, sender) = (&readers, sender.clone());
                 scope.spawn(move || readers.run(&sender));
             }
@@ -225,7 +265,12 @@ impl Engine<'_> {
             for _ in 0..stream::UPLOADS {
                 scope.spawn(|| uploads.run());
             }
-            let consumed = self.consume(&readers, InOrder::new(blocks), StreamWriter::new(known, &uploads), &uploads);
+            let consumed = self.consume(
+                &readers,
+                InOrder::new(blocks),
+                StreamWriter::new(known, &uploads),
+                &uploads,
+            );
             readers.stop();
             uploads.close();
             consumed

@@ -1,7 +1,7 @@
 //! Describing the tree to save.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::Path,
     sync::{
         Arc,
@@ -16,7 +16,7 @@ use rustix::fs::FileType;
 use super::{SaveError, SaveOptions};
 use crate::{
     Node, NodeKind, Progress, SpecialKind, Step, Tree, Warning, Xattr,
-    dir_handles::{self, DirHandles, Anchor},
+    dir_handles::{self, Anchor, DirHandles},
     listing::{self, ListRoot, Listed},
     tree::{self, DIRECTORY_MODE_MASK, FILE_MODE_MASK},
     xattrs,
@@ -35,6 +35,7 @@ pub(super) struct Scan {
 /// Lists everything below the paths of `options`.
 pub(super) fn scan(
     options: &SaveOptions,
+    only: Option<&BTreeSet<RelPath>>,
     progress: &dyn Progress,
     interrupt: &AtomicBool,
 ) -> Result<Scan, SaveError> {
@@ -52,7 +53,8 @@ pub(super) fn scan(
             path: path.join_to(&options.root),
         })
         .collect();
-    let listed = listing::list(&starts, Step::Scan, progress, interrupt)?;
+    let is_wanted = |path: &Path| only.is_none_or(|only| is_part_of(only, path, &options.root));
+    let listed = listing::list(&starts, &is_wanted, Step::Scan, progress, interrupt)?;
     if interrupt.load(Ordering::Relaxed) {
         return Err(SaveError::Interrupted);
     }
@@ -66,9 +68,7 @@ pub(super) fn scan(
         .roots()
         .map(|(node, path)| Anchor {
             node,
-            ..roots
-                .remove(&path)
-                .expect("the tree's roots are those asked for")
+            ..roots.remove(&path).expect("the tree's roots are those asked for")
         })
         .collect();
     progress.finish(Step::Scan);
@@ -91,6 +91,20 @@ pub(super) fn folder_xattrs(scan: &Scan, base: &Path) -> Result<Vec<Xattr>, Path
         }
     }
     Ok(found)
+}
+
+/// Whether `path` leads to one of `only`, is one, or lies below one.
+fn is_part_of(only: &BTreeSet<RelPath>, path: &Path, base: &Path) -> bool {
+    let relative = path.strip_prefix(base).ok();
+    let Some(path) = relative.and_then(|path| RelPath::parse_lenient(path).ok()) else {
+        return false;
+    };
+    // A folder sorts directly before what is in it.
+    let leads_there = only
+        .range(&path..)
+        .next()
+        .is_some_and(|next| next.starts_with(&path));
+    leads_there || std::iter::successors(path.parent(), RelPath::parent).any(|above| only.contains(&above))
 }
 
 /// The paths that do not lie below another, in order, each once.
