@@ -1,5 +1,9 @@
 //! The conformance suite over every medium that needs no server of ours.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are not in a test function")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests are not in a test function"
+)]
 
 use std::{collections::BTreeMap, sync::Arc};
 
