@@ -6,8 +6,8 @@ use std::{error::Error, path::Path, sync::atomic::AtomicBool, time::Instant};
 
 use headstart_fs::RelPath;
 use headstart_store::{
-    ChunkIndex, EntryName, LinkMode, LocalStore, NoProgress, RestoreOptions, Runtime, SaveOptions, Xattrs, restore,
-    save,
+    ChunkIndex, EntryName, LinkMode, LocalStore, NoProgress, RestoreOptions, Runtime, SaveOptions, Xattrs,
+    restore, save,
 };
 
 #[allow(clippy::print_stdout)]

@@ -11,8 +11,8 @@ use headstart_digest::{ChunkId, Digest, PackId};
 use headstart_fs::publish::{self, Durability};
 
 use crate::{
-    ContentId, ContentKind, FormatError, FrameRef, PackRef, PackTable, PackTail, PruneStore, Runtime, Snapshot,
-    Store, StoreError, StoreExt as _,
+    ContentId, ContentKind, FormatError, FrameRef, PackRef, PackTable, PackTail, PruneStore, Runtime,
+    Snapshot, Store, StoreError, StoreExt as _,
     format::{PutField as _, Reader, check_magic},
 };
 
@@ -144,11 +144,10 @@ impl ChunkIndex {
         let first_pack = self.packs.len() as u32;
         let first_frame = self.frames.len() as u32;
         self.packs.extend_from_slice(snapshot.packs());
-        self.frames
-            .extend(snapshot.frames().iter().map(|frame| FrameRef {
-                pack: first_pack + frame.pack,
-                ..*frame
-            }));
+        self.frames.extend(snapshot.frames().iter().map(|frame| FrameRef {
+            pack: first_pack + frame.pack,
+            ..*frame
+        }));
         for chunk in snapshot.chunks() {
             self.chunks.entry(chunk.id).or_insert(Place {
                 frame: first_frame + chunk.frame,
@@ -208,4 +207,61 @@ fn parse_cache(bytes: &[u8]) -> Result<Vec<(PackRef, PackTable)>, FormatError> {
     })?;
     body.expect_end()?;
     Ok(tables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bench, noise, write};
+
+    fn load(bench: &Bench) -> ChunkIndex {
+        let cache = bench.temp.path().join("index");
+        ChunkIndex::load(&cache, &bench.store.inner, &bench.runtime).unwrap()
+    }
+
+    #[test]
+    fn the_index_follows_the_packs_with_and_without_its_cache() {
+        let bench = Bench::new();
+        let cache = bench.temp.path().join("index");
+        assert_eq!(load(&bench).packs(), 0);
+        write(bench.from().join("d"), noise(18 << 20, 1));
+        bench.save("one", &["d"]);
+        let index = load(&bench);
+        assert_eq!(index.packs(), 2);
+        let chunks = index.chunks();
+        assert!(chunks > 50, "{chunks}");
+
+        assert_eq!(load(&bench).chunks(), chunks, "read from the cache");
+        write(&cache, "damaged");
+        assert_eq!(load(&bench).chunks(), chunks, "read from the packs");
+
+        let first = bench
+            .runtime
+            .block_on(bench.store.inner.list_content(ContentKind::Pack))
+            .unwrap()[0]
+            .0;
+        bench.runtime.block_on(bench.store.inner.delete(first)).unwrap();
+        let index = load(&bench);
+        assert_eq!(index.packs(), 1);
+        assert!(index.chunks() < chunks);
+    }
+
+    #[test]
+    fn what_the_index_finds_is_where_it_says() {
+        let bench = Bench::new();
+        write(bench.from().join("d"), noise(1 << 20, 2));
+        bench.save("one", &["d"]);
+        let index = load(&bench);
+        let stored = bench
+            .runtime
+            .block_on(bench.store.inner.list_content(ContentKind::Pack))
+            .unwrap()[0]
+            .0;
+        let pack = bench.runtime.block_on(bench.store.inner.read(stored)).unwrap();
+        for chunk in &PackTable::verify(&pack).unwrap().frames[0].chunks {
+            let found = index.find(&chunk.id).unwrap();
+            assert_eq!(found.pack.id.digest(), stored.digest());
+            assert!(found.offset + chunk.bytes <= found.frame.content_bytes);
+        }
+    }
 }

@@ -104,7 +104,11 @@ mod tests {
         let old = chunks(&[&before]);
         let new = chunks(&[&after]);
         let same = new.iter().filter(|chunk| old.contains(chunk)).count();
-        assert!(same + 4 >= new.len(), "{same} of {} chunks are as before", new.len());
+        assert!(
+            same + 4 >= new.len(),
+            "{same} of {} chunks are as before",
+            new.len()
+        );
     }
 
     proptest! {

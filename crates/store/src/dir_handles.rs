@@ -82,7 +82,9 @@ impl<'a> DirHandles<'a> {
                 self.open.clear();
                 break;
             }
-            next = self.tree.nodes()[next as usize].parent.expect("a root is anchored");
+            next = self.tree.nodes()[next as usize]
+                .parent
+                .expect("a root is anchored");
         }
         for index in missing.into_iter().rev() {
             let fd = self.open_one(index)?;

@@ -110,7 +110,8 @@ mod tests {
         assert!(stored.len() < 100);
         assert_eq!(decode(codec, stored.into(), text.len() as u32).unwrap(), text);
 
-        let noise = Vec::from_iter((0u32..64).flat_map(|n| *ChunkId::of(&n.to_le_bytes()).digest().as_bytes()));
+        let noise =
+            Vec::from_iter((0u32..64).flat_map(|n| *ChunkId::of(&n.to_le_bytes()).digest().as_bytes()));
         let (codec, stored) = encode(noise.clone());
         assert_eq!((codec, &stored), (Codec::Raw, &noise));
     }

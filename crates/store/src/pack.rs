@@ -139,7 +139,9 @@ impl PackTable {
             let chunks = footer.column(count, |footer| {
                 let bytes = footer.u32()?;
                 if bytes == 0 || bytes as usize > MAX_CHUNK_BYTES {
-                    return Err(FormatError::invalid("a chunk is empty or larger than chunks may be"));
+                    return Err(FormatError::invalid(
+                        "a chunk is empty or larger than chunks may be",
+                    ));
                 }
                 let id = footer.digest()?.into();
                 Ok(PackChunk { id, bytes })

@@ -71,16 +71,12 @@ impl Pool {
     }
 
     /// Makes `name` in `folder` from the pool's file for `node`.
-    pub(crate) fn take(
-        &self,
-        node: &Node,
-        folder: impl AsFd,
-        name: &[u8],
-    ) -> Result<Taken, PathError> {
+    pub(crate) fn take(&self, node: &Node, folder: impl AsFd, name: &[u8]) -> Result<Taken, PathError> {
         let Some(pooled) = file_name(node) else {
             return Ok(Taken::No);
         };
-        let found = dir_handles::look(&self.folder, pooled.as_bytes()).at("look at", self.path.join(&pooled))?;
+        let found =
+            dir_handles::look(&self.folder, pooled.as_bytes()).at("look at", self.path.join(&pooled))?;
         let Some(stat) = found else {
             return Ok(Taken::No);
         };
@@ -94,8 +90,13 @@ impl Pool {
         }
         let made = match self.method {
             Method::Hardlink => fs::linkat(&self.folder, &*pooled, folder, name, AtFlags::empty()),
-            Method::Reflink => fs::openat(&self.folder, &*pooled, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .and_then(|source| reflink(&source, folder.as_fd(), name, node)),
+            Method::Reflink => fs::openat(
+                &self.folder,
+                &*pooled,
+                OFlags::RDONLY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .and_then(|source| reflink(&source, folder.as_fd(), name, node)),
         };
         match made {
             Ok(()) => Ok(Taken::Yes),

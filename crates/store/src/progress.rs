@@ -131,7 +131,10 @@ impl fmt::Display for Warning {
             Warning::Special { path, kind } => write!(f, "{path} is a {kind}; left out"),
             Warning::Changed { path } => write!(f, "{path} changed while it was read"),
             Warning::Pool { reason } => {
-                write!(f, "the pool of expanded files cannot be used, files are copied: {reason}")
+                write!(
+                    f,
+                    "the pool of expanded files cannot be used, files are copied: {reason}"
+                )
             }
             Warning::NoReflink => f.write_str("this file system cannot share blocks; files are copied"),
             Warning::Xattr { path, name } => {

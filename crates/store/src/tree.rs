@@ -281,16 +281,38 @@ mod tests {
         let cases: Vec<(&str, Vec<Node>)> = vec![
             ("absolute root", vec![node(None, "/etc", dir())]),
             ("root that leaves", vec![node(None, "../x", dir())]),
-            ("child that leaves", vec![node(None, "a", dir()), node(Some(0), "..", dir())]),
-            ("child with a slash", vec![node(None, "a", dir()), node(Some(0), "b/c", dir())]),
-            ("empty name", vec![node(None, "a", dir()), node(Some(0), "", dir())]),
-            ("child of a link", vec![node(None, "a", link()), node(Some(0), "passwd", file())]),
-            ("root below a link", vec![node(None, "a", link()), node(None, "a/passwd", file())]),
+            (
+                "child that leaves",
+                vec![node(None, "a", dir()), node(Some(0), "..", dir())],
+            ),
+            (
+                "child with a slash",
+                vec![node(None, "a", dir()), node(Some(0), "b/c", dir())],
+            ),
+            (
+                "empty name",
+                vec![node(None, "a", dir()), node(Some(0), "", dir())],
+            ),
+            (
+                "child of a link",
+                vec![node(None, "a", link()), node(Some(0), "passwd", file())],
+            ),
+            (
+                "root below a link",
+                vec![node(None, "a", link()), node(None, "a/passwd", file())],
+            ),
             ("child of itself", vec![node(Some(0), "a", dir())]),
-            ("child of a later node", vec![node(None, "a", dir()), node(Some(5), "b", file())]),
+            (
+                "child of a later node",
+                vec![node(None, "a", dir()), node(Some(5), "b", file())],
+            ),
             (
                 "duplicate",
-                vec![node(None, "a", dir()), node(Some(0), "b", file()), node(Some(0), "b", link())],
+                vec![
+                    node(None, "a", dir()),
+                    node(Some(0), "b", file()),
+                    node(Some(0), "b", link()),
+                ],
             ),
             (
                 "child of a closed folder",
@@ -301,18 +323,47 @@ mod tests {
                     node(Some(1), "d", file()),
                 ],
             ),
-            ("two roots of one name", vec![node(None, "a", link()), node(None, "a", dir())]),
-            ("hardlink forward", vec![node(None, "a", NodeKind::Hardlink { to: 0 })]),
+            (
+                "two roots of one name",
+                vec![node(None, "a", link()), node(None, "a", dir())],
+            ),
+            (
+                "hardlink forward",
+                vec![node(None, "a", NodeKind::Hardlink { to: 0 })],
+            ),
             (
                 "hardlink to a link",
-                vec![node(None, "a", link()), node(None, "b", NodeKind::Hardlink { to: 0 })],
+                vec![
+                    node(None, "a", link()),
+                    node(None, "b", NodeKind::Hardlink { to: 0 }),
+                ],
             ),
-            ("set-user-ID", vec![Node { mode: 0o4755, ..node(None, "a", file()) }]),
+            (
+                "set-user-ID",
+                vec![Node {
+                    mode: 0o4755,
+                    ..node(None, "a", file())
+                }],
+            ),
             (
                 "overflow",
                 vec![
-                    node(None, "a", NodeKind::File { size_bytes: u64::MAX, digest: Digest::of(b"") }),
-                    node(None, "b", NodeKind::File { size_bytes: 1, digest: Digest::of(b"") }),
+                    node(
+                        None,
+                        "a",
+                        NodeKind::File {
+                            size_bytes: u64::MAX,
+                            digest: Digest::of(b""),
+                        },
+                    ),
+                    node(
+                        None,
+                        "b",
+                        NodeKind::File {
+                            size_bytes: 1,
+                            digest: Digest::of(b""),
+                        },
+                    ),
                 ],
             ),
         ];

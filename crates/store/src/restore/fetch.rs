@@ -84,7 +84,9 @@ pub(super) fn run(
     runtime.run(interrupt, async {
         let requests = futures::stream::iter(reads).map(|read| async move {
             let wanted = read.range.end - read.range.start;
-            let bytes = store.read_range(ContentId::Pack(read.pack), read.range.clone()).await?;
+            let bytes = store
+                .read_range(ContentId::Pack(read.pack), read.range.clone())
+                .await?;
             if bytes.len() as u64 != wanted {
                 return Err(StoreError::Corrupt {
                     what: ContentId::Pack(read.pack).to_string(),

@@ -12,11 +12,7 @@ use parking_lot::Mutex;
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use tokio::sync::mpsc;
 
-use super::{
-    RestoreError,
-    fetch::FetchedFrame,
-    pieces::Piece,
-};
+use super::{RestoreError, fetch::FetchedFrame, pieces::Piece};
 use crate::{
     ContentId, NodeKind, Progress, Snapshot, Step, Warning, Xattr, Xattrs,
     dir_handles::{self, Anchor, DirHandles, timestamps},
@@ -129,13 +125,18 @@ impl<'a> Writer<'a> {
     ) -> Result<(), PathError> {
         let (target_folder, target) = targets.place(to)?;
         let (folder, name) = dirs.place(node)?;
-        fs::linkat(target_folder, target, folder, name, AtFlags::empty()).at("create the link", dirs.path(node))?;
+        fs::linkat(target_folder, target, folder, name, AtFlags::empty())
+            .at("create the link", dirs.path(node))?;
         self.progress.advance(Step::WriteFiles, 1);
         Ok(())
     }
 
     /// Writes files from frames until no more come. Run on each writing thread.
-    pub(super) fn write_frames(&self, frames: &Mutex<mpsc::Receiver<FetchedFrame>>, open_pieces: &OpenPieces) {
+    pub(super) fn write_frames(
+        &self,
+        frames: &Mutex<mpsc::Receiver<FetchedFrame>>,
+        open_pieces: &OpenPieces,
+    ) {
         let mut dirs = self.dirs();
         while !self.has_stopped() {
             let Some(frame) = frames.lock().blocking_recv() else {
@@ -232,7 +233,8 @@ impl<'a> Writer<'a> {
                 is_last
             }
         };
-        self.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.bytes_written
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if is_last {
             self.progress.advance(Step::WriteFiles, 1);
             if let Some(pool) = &self.pool
@@ -286,7 +288,9 @@ impl OpenPieces {
     pub(super) fn new(pieces_of: &[u32]) -> Self {
         let several = (0u32..).zip(pieces_of).filter(|(_, pieces)| **pieces > 1);
         OpenPieces {
-            of: several.map(|(node, pieces)| (node, AtomicU32::new(*pieces))).collect(),
+            of: several
+                .map(|(node, pieces)| (node, AtomicU32::new(*pieces)))
+                .collect(),
         }
     }
 }

@@ -4,7 +4,9 @@ use std::sync::atomic::AtomicBool;
 
 use headstart_digest::SnapshotId;
 
-use crate::{ChunkIndex, ContentId, EntryName, Namespace, Runtime, Snapshot, Store, StoreError, StoreExt as _};
+use crate::{
+    ChunkIndex, ContentId, EntryName, Namespace, Runtime, Snapshot, Store, StoreError, StoreExt as _,
+};
 
 /// Each prefix is a request.
 const MAX_PREFIXES: usize = 6;
@@ -33,11 +35,7 @@ pub(super) fn load(
     index
 }
 
-async fn find(
-    store: &dyn Store,
-    namespace: &Namespace,
-    key: &str,
-) -> Result<Option<SnapshotId>, StoreError> {
+async fn find(store: &dyn Store, namespace: &Namespace, key: &str) -> Result<Option<SnapshotId>, StoreError> {
     for prefix in prefixes(key) {
         if let Some(info) = store.find_entries(namespace, prefix, 1).await?.into_iter().next() {
             return Ok(Some(store.read_entry(&info.name).await?.snapshot));

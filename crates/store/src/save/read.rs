@@ -10,7 +10,10 @@ use crossbeam_channel::{Receiver, Sender};
 use headstart_digest::Digest;
 use headstart_fs::{AtPath as _, PathError};
 use parking_lot::{Condvar, Mutex};
-use rustix::fs::{self, FileType, Mode, OFlags, Stat};
+use rustix::{
+    buffer::spare_capacity,
+    fs::{self, FileType, Mode, OFlags, Stat},
+};
 
 use super::{SaveError, SaveOptions, Xattrs, scan::Scan};
 use crate::{
@@ -34,7 +37,12 @@ enum Job {
     /// Whole files: nodes, ascending.
     Files { nodes: Vec<u32>, bytes: u64 },
     /// A part of a large file.
-    Part { node: u32, offset: u64, bytes: u64, is_last: bool },
+    Part {
+        node: u32,
+        offset: u64,
+        bytes: u64,
+        is_last: bool,
+    },
 }
 
 /// The next bytes of the stream.
@@ -150,7 +158,12 @@ impl<'a> Readers<'a> {
                 }
                 Files::Whole(files)
             }
-            Job::Part { node, offset, bytes: wanted, is_last } => {
+            Job::Part {
+                node,
+                offset,
+                bytes: wanted,
+                is_last,
+            } => {
                 let (file, before) = open(dirs, node)?;
                 append(&file, offset, wanted as usize, &mut bytes).at("read", dirs.path(node))?;
                 if is_last {
@@ -183,8 +196,7 @@ impl<'a> Readers<'a> {
             let wanted = (before.st_size as u64).min(PART_BYTES);
             append(&file, 0, wanted as usize, block).at("read", dirs.path(node))?;
             let body = &block[start..];
-            let described =
-                self.describe(dirs, node, &file, &before, body.len() as u64, Digest::of(body))?;
+            let described = self.describe(dirs, node, &file, &before, body.len() as u64, Digest::of(body))?;
             if !described.changed || is_second_try {
                 return Ok(described);
             }
@@ -238,14 +250,22 @@ fn plan_jobs(scan: &Scan) -> Vec<Job> {
         let is_large = size_bytes > PART_BYTES;
         let is_full = bytes + size_bytes > BLOCK_BYTES || nodes.len() == BLOCK_FILES;
         if !nodes.is_empty() && (is_large || is_full) {
-            jobs.push(Job::Files { nodes: std::mem::take(&mut nodes), bytes });
+            jobs.push(Job::Files {
+                nodes: std::mem::take(&mut nodes),
+                bytes,
+            });
             bytes = 0;
         }
         if is_large {
             for offset in (0..size_bytes).step_by(PART_BYTES as usize) {
                 let bytes = PART_BYTES.min(size_bytes - offset);
                 let is_last = offset + bytes == size_bytes;
-                jobs.push(Job::Part { node: index, offset, bytes, is_last });
+                jobs.push(Job::Part {
+                    node: index,
+                    offset,
+                    bytes,
+                    is_last,
+                });
             }
         } else {
             nodes.push(index);
@@ -275,17 +295,17 @@ fn open(dirs: &mut DirHandles<'_>, node: u32) -> Result<(OwnedFd, Stat), PathErr
 /// Appends up to `wanted` bytes of `file` from `offset` on; less when it ends before.
 fn append(file: &OwnedFd, offset: u64, wanted: usize, buffer: &mut Vec<u8>) -> rustix::io::Result<()> {
     let start = buffer.len();
-    buffer.resize(start + wanted, 0);
-    let mut filled = 0;
-    while filled < wanted {
-        let at = offset + filled as u64;
-        let room = &mut buffer[start + filled..];
-        match rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *room, at))? {
-            0 => break,
-            read => filled += read,
+    let end = start + wanted;
+    buffer.reserve(wanted);
+    while buffer.len() < end {
+        let at = offset + (buffer.len() - start) as u64;
+        let read = rustix::io::retry_on_intr(|| rustix::io::pread(file, spare_capacity(buffer), at))?;
+        if read == 0 {
+            break;
         }
     }
-    buffer.truncate(start + filled);
+    // There may be room for more than was wanted, and more to read.
+    buffer.truncate(end);
     Ok(())
 }
 

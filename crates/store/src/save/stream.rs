@@ -200,10 +200,7 @@ impl<'a> StreamWriter<'a> {
         }
         let Found { pack, frame, offset } = self.known.find(id, bytes)?;
         let next = self.frames.len() as u32;
-        let index = *self
-            .reused_frames
-            .entry((pack.id, frame.offset))
-            .or_insert(next);
+        let index = *self.reused_frames.entry((pack.id, frame.offset)).or_insert(next);
         if index == next {
             self.frames.push(PlacedFrame {
                 pack: PackSlot::Reused(pack),
@@ -454,9 +451,10 @@ impl<'a> Uploads<'a> {
             id: PackId::of(&bytes),
             bytes: bytes.len() as u32,
         };
-        let written = self
-            .runtime
-            .run(self.interrupt, self.store.write_bytes(ContentId::Pack(pack.id), bytes))?;
+        let written = self.runtime.run(
+            self.interrupt,
+            self.store.write_bytes(ContentId::Pack(pack.id), bytes),
+        )?;
         self.progress.advance(Step::Upload, u64::from(pack.bytes));
         Ok(Uploaded {
             number,

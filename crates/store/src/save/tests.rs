@@ -9,7 +9,10 @@ use crate::{
 };
 
 fn content(bench: &Bench, kind: ContentKind) -> Vec<(ContentId, u64)> {
-    let listed = bench.runtime.block_on(bench.store.inner.list_content(kind)).unwrap();
+    let listed = bench
+        .runtime
+        .block_on(bench.store.inner.list_content(kind))
+        .unwrap();
     listed.into_iter().map(|(id, bytes, _)| (id, bytes)).collect()
 }
 
@@ -75,7 +78,10 @@ fn packs_that_are_gone_are_stored_again() {
     let (pack, _) = content(&bench, ContentKind::Pack)[0];
     bench.runtime.block_on(bench.store.inner.delete(pack)).unwrap();
     let second = bench.save("k-two", &["d"]);
-    assert!(second.new_chunk_bytes > 0 && second.reused_bytes > 0, "{second:?}");
+    assert!(
+        second.new_chunk_bytes > 0 && second.reused_bytes > 0,
+        "{second:?}"
+    );
     bench.restore("k-two");
     assert_eq!(
         std::fs::read(bench.to().join("d/7")).unwrap(),
@@ -89,7 +95,13 @@ fn what_is_no_file_folder_or_link_is_left_out_and_told() {
     write(bench.from().join("d/file"), "x");
     let _socket = std::os::unix::net::UnixListener::bind(bench.from().join("d/socket")).unwrap();
     let saved = bench.save("k", &["d"]);
-    let [Warning::Special { path, kind: SpecialKind::Socket }] = &saved.warnings[..] else {
+    let [
+        Warning::Special {
+            path,
+            kind: SpecialKind::Socket,
+        },
+    ] = &saved.warnings[..]
+    else {
         panic!("{:?}", saved.warnings);
     };
     assert_eq!(path.as_path(), Path::new("d/socket"));

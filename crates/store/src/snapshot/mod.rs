@@ -8,11 +8,7 @@ mod parse;
 
 use headstart_digest::{ChunkId, PackId};
 
-use crate::{
-    Codec, FormatError, Tree,
-    chunker::MAX_CHUNK_BYTES,
-    frame::MAX_FRAME_BYTES,
-};
+use crate::{Codec, FormatError, Tree, chunker::MAX_CHUNK_BYTES, frame::MAX_FRAME_BYTES};
 
 /// Format and version of stored snapshots.
 const MAGIC: &[u8; 8] = b"hssnap01";
@@ -145,7 +141,9 @@ impl Snapshot {
                 return Err(FormatError::invalid("a chunk lies beyond the end of its frame"));
             }
             if chunk.bytes == 0 || chunk.bytes as usize > MAX_CHUNK_BYTES {
-                return Err(FormatError::invalid("a chunk is empty or larger than chunks may be"));
+                return Err(FormatError::invalid(
+                    "a chunk is empty or larger than chunks may be",
+                ));
             }
             stream_bytes += u64::from(chunk.bytes);
         }
@@ -164,7 +162,9 @@ impl Snapshot {
             .iter()
             .any(|xattr| xattr.node as usize >= self.tree.nodes().len() || xattr.name.contains(&0))
         {
-            return Err(FormatError::invalid("an attribute belongs to nothing or has no name"));
+            return Err(FormatError::invalid(
+                "an attribute belongs to nothing or has no name",
+            ));
         }
         Ok(())
     }

@@ -15,11 +15,7 @@ impl Snapshot {
     /// Reads the stored form. Does not check it against its name: `StoreExt::read` does.
     pub fn parse(stored: &[u8]) -> Result<Self, FormatError> {
         let mut header = Reader(stored);
-        check_magic(
-            header.take(MAGIC.len().min(stored.len()))?,
-            MAGIC,
-            "snapshot",
-        )?;
+        check_magic(header.take(MAGIC.len().min(stored.len()))?, MAGIC, "snapshot")?;
         let body_bytes = header.u64()?;
         let allowed = (header.0.len() as u64)
             .saturating_mul(MAX_RATIO)
@@ -90,7 +86,8 @@ fn parse_nodes(body: &mut Reader<'_>) -> Result<Vec<Node>, FormatError> {
     let modes = body.column(count, Reader::u16)?;
     let name_lengths = body.column(count, Reader::u16)?;
     let mut nodes = Vec::with_capacity(count);
-    for (index, ((back, mode), name_bytes)) in (0u32..).zip(parents.into_iter().zip(modes).zip(name_lengths)) {
+    for (index, ((back, mode), name_bytes)) in (0u32..).zip(parents.into_iter().zip(modes).zip(name_lengths))
+    {
         let parent = match back {
             0 => None,
             back => Some(
