@@ -1,8 +1,7 @@
 //! Which paths of a cache folder are saved.
 //!
 //! A folder in the home serves every project of its user. Of such a folder only what the lockfile names is kept, where a
-//! lockfile can tell; and always in pieces small enough that a restore, which makes what it restores exactly as it was
-//! saved, takes nothing away that another project put there.
+//! lockfile can tell, and a restore takes nothing away that another project put there.
 
 use std::{
     collections::BTreeSet,
@@ -23,10 +22,8 @@ use crate::{
 pub(crate) enum Content {
     /// The cache's paths as they are: the project's own.
     Paths,
-    /// Every file below the cache's paths, each on its own.
+    /// Every file below the cache's paths but locks and the like.
     Files,
-    /// Like [`Content::Files`], but unpacked packages (`archive-v0/<id>` of uv) are kept whole.
-    Buckets,
     /// The tarballs a `package-lock.json` names.
     NpmTarballs(PathBuf),
     /// The packages a `yarn.lock` of Yarn 1 names.
@@ -42,6 +39,17 @@ pub(crate) enum Content {
 }
 
 impl DependencyCache {
+    /// Whether others keep things in the same folders, which a restore must leave alone.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.content != Content::Paths
+    }
+
+    /// Which of the cache's paths hold `parts`.
+    pub(crate) fn find_roots_of(&self, parts: &[RelPath]) -> Vec<RelPath> {
+        let holds = |path: &&RelPath| parts.iter().any(|part| part.starts_with(path));
+        self.paths.iter().filter(holds).cloned().collect()
+    }
+
     /// The paths that a save keeps, relative to the root; none where nothing is on disk.
     pub fn find_paths_to_save(&self) -> Result<Vec<RelPath>, DepsError> {
         match &self.content {
@@ -51,10 +59,7 @@ impl DependencyCache {
                 .filter(|path| is_reached(&self.root, path))
                 .cloned()
                 .collect()),
-            Content::Files => self.files_below(|_| false),
-            Content::Buckets => self.files_below(|folder| {
-                folder.components().count() == 2 && folder.as_bytes().starts_with(b"archive-")
-            }),
+            Content::Files => self.files_below(),
             Content::NpmTarballs(lockfile) => {
                 let paths = npm::tarballs(lockfile)?;
                 Ok(paths
@@ -70,8 +75,8 @@ impl DependencyCache {
         }
     }
 
-    /// Every file and link below the paths, and those folders that `is_kept_whole` chooses.
-    fn files_below(&self, is_kept_whole: impl Fn(&RelPath) -> bool) -> Result<Vec<RelPath>, DepsError> {
+    /// Every file and link below the paths.
+    fn files_below(&self) -> Result<Vec<RelPath>, DepsError> {
         let mut found = Vec::new();
         let mut pending = self.paths.clone();
         while let Some(path) = pending.pop() {
@@ -80,7 +85,7 @@ impl DependencyCache {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 metadata => metadata.at("look at", &on_disk)?.is_dir(),
             };
-            if !is_folder || is_kept_whole(&path) {
+            if !is_folder {
                 if !is_passing(&path) {
                     found.push(path);
                 }
@@ -98,12 +103,16 @@ impl DependencyCache {
     }
 }
 
-/// Locks, temporary files and notes of failed downloads.
+/// Locks, temporary files and notes of failed downloads. In uv's unpacked packages (`archive-v0`) such names are the
+/// packages' own.
 fn is_passing(path: &RelPath) -> bool {
+    let is_unpacked = path
+        .components()
+        .next()
+        .is_some_and(|first| first.starts_with(b"archive-"));
     let name = path.file_name().unwrap_or_default();
-    [&b".lock"[..], b".lastUpdated", b".part", b".tmp"]
-        .iter()
-        .any(|suffix| name.ends_with(suffix))
+    let suffixes = [&b".lock"[..], b".lastUpdated", b".part", b".tmp"];
+    !is_unpacked && suffixes.iter().any(|suffix| name.ends_with(suffix))
 }
 
 /// Whether `path` exists and every folder on the way to it is one, not a link.
@@ -204,7 +213,7 @@ mod tests {
     use crate::{project::rel, testing::Sandbox};
 
     #[test]
-    fn a_shared_folder_is_kept_file_by_file() {
+    fn locks_and_other_passing_files_are_left_out() {
         let sandbox = Sandbox::new();
         sandbox.write("requirements.txt", "");
         for path in ["wheels/ab/x.whl", "http-v2/a/b/c", "http-v2/a/b/c.lock", "other"] {
@@ -215,19 +224,25 @@ mod tests {
     }
 
     #[test]
-    fn unpacked_packages_of_uv_are_kept_whole() {
+    fn unpacked_packages_of_uv_are_whole() {
         let sandbox = Sandbox::new();
         sandbox.write("uv.lock", "");
         for path in [
-            "archive-v0/id/a/b.py",
-            "archive-v0/id/c.lock",
+            "archive-v0/id/poetry.lock",
             "wheels-v5/pypi/x/1.msgpack",
+            "wheels-v5/pypi/x/1.lock",
             ".lock",
         ] {
             sandbox.write_home(&format!(".cache/uv/{path}"), "");
         }
         let found = sandbox.cache("uv-cache").find_paths_to_save().unwrap();
-        assert_eq!(found, [rel("archive-v0/id"), rel("wheels-v5/pypi/x/1.msgpack")]);
+        assert_eq!(
+            found,
+            [
+                rel("archive-v0/id/poetry.lock"),
+                rel("wheels-v5/pypi/x/1.msgpack")
+            ]
+        );
     }
 
     #[test]

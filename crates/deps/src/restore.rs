@@ -11,7 +11,6 @@ use headstart_store::{
 
 use crate::{
     DependencyCache, DepsError, OnRestoreKey,
-    content::Content,
     managers::pnpm,
     namespace,
     status::{InStore, look_up},
@@ -109,7 +108,11 @@ pub fn restore(
         pool: settings.pool.clone(),
         xattrs: Xattrs::Drop,
     };
-    let restored = match headstart_store::restore(store, runtime, &options, progress, interrupt)? {
+    let engine = match cache.is_shared() {
+        true => headstart_store::restore_beside,
+        false => headstart_store::restore,
+    };
+    let restored = match engine(store, runtime, &options, progress, interrupt)? {
         headstart_store::RestoreOutcome::Restored(restored) => restored,
         // Evicted since it was looked up.
         headstart_store::RestoreOutcome::Miss => return Ok(RestoreOutcome::Miss),
@@ -150,7 +153,7 @@ fn check_roots(cache: &DependencyCache, roots: &[RelPath]) -> Result<(), DepsErr
 impl DependencyCache {
     /// Whether an older version of the cache may have had this path: `node_modules` of a workspace that is gone.
     fn may_hold(&self, root: &RelPath) -> bool {
-        self.content == Content::Paths
+        !self.is_shared()
             && root.file_name() == Some(b"node_modules")
             && self
                 .paths
@@ -163,7 +166,7 @@ impl DependencyCache {
 /// Takes away what is on disk at paths of the cache that the restored tree does not have: a `node_modules` of a
 /// workspace that needs none would be found before the root's.
 fn remove_leftovers(cache: &DependencyCache, roots: &[RelPath]) -> Result<(), DepsError> {
-    if cache.content != Content::Paths {
+    if cache.is_shared() {
         return Ok(());
     }
     for path in cache.paths.iter().filter(|path| !roots.contains(path)) {

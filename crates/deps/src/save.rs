@@ -48,8 +48,8 @@ pub fn save(
         Err(error) if error.is_missing() => {}
         Err(error) => return Err(error.into()),
     }
-    let paths = cache.find_paths_to_save()?;
-    if paths.is_empty() {
+    let parts = cache.find_paths_to_save()?;
+    if parts.is_empty() {
         return Ok(SaveOutcome::Nothing);
     }
     if cache.freshness != Freshness::NotChecked
@@ -63,12 +63,18 @@ pub fn save(
     let options = SaveOptions {
         name,
         root: cache.root.clone(),
-        paths,
+        paths: cache.find_roots_of(&parts),
         xattrs: Xattrs::Drop,
         facts,
         now: settings.now,
     };
-    let outcome = headstart_store::save(store, index, runtime, &options, progress, interrupt)?;
+    let outcome = match cache.is_shared() {
+        true => {
+            let parts = parts.into_iter().collect();
+            headstart_store::save_only(store, index, runtime, &options, &parts, progress, interrupt)
+        }
+        false => headstart_store::save(store, index, runtime, &options, progress, interrupt),
+    }?;
     Ok(match outcome {
         headstart_store::SaveOutcome::Saved(saved) => SaveOutcome::Saved(saved),
         headstart_store::SaveOutcome::KeyExists(entry) => SaveOutcome::KeyExists(entry),

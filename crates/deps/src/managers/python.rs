@@ -32,13 +32,11 @@ fn uv(project: &Project<'_>) -> Result<Draft, DepsError> {
         .var_folder("UV_CACHE_DIR")
         .or_else(|| Some(project.host.var_folder("XDG_CACHE_HOME")?.join("uv")))
         .unwrap_or_else(|| project.host.home.join(".cache/uv"));
-    Ok(
-        Draft::downloads("uv-cache", Manager::Uv, folder, Content::Buckets)
-            .paths([headstart_fs::RelPath::root()])
-            .inputs(project.file_inputs(["uv.lock", ".python-version"])?)
-            .platform(project.host)
-            .install("uv", &["sync", "--frozen"], project.folder()),
-    )
+    Ok(Draft::downloads("uv-cache", Manager::Uv, folder, Content::Files)
+        .paths([headstart_fs::RelPath::root()])
+        .inputs(project.file_inputs(["uv.lock", ".python-version"])?)
+        .platform(project.host)
+        .install("uv", &["sync", "--frozen"], project.folder()))
 }
 
 fn poetry(project: &Project<'_>) -> Result<Draft, DepsError> {
