@@ -1,69 +1,74 @@
-//! Which crate may use which: the folders are the architecture, and this test is its guard.
+//! Which crate may use which: the table in the documentation is the rule, and this test its guard.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
-/// Each of our crates with the ones of ours it may use. Tests may use `testkit` besides.
-const MAY_USE: &[(&str, &[&str])] = &[
-    ("digest", &[]),
-    ("fs", &[]),
-    ("process", &[]),
-    ("protocol", &["digest"]),
-    ("store", &["protocol", "digest", "fs"]),
-    ("git", &["process", "fs", "digest"]),
-    ("deps", &["store", "process", "fs", "digest"]),
-    ("cache-server", &["store", "protocol", "digest", "fs"]),
-    (
-        "cli",
-        &["deps", "digest", "fs", "git", "process", "protocol", "store"],
-    ),
-    // Test support: no crate of ours may be linked into tests twice.
-    ("testkit", &[]),
-];
+const DOCUMENT: &str = "docs/design/architecture.md";
 
 #[test]
-fn crates_use_only_what_they_may() {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+fn crates_use_only_what_the_documented_table_allows() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let may_use = table(&fs::read_to_string(root.join(DOCUMENT)).unwrap());
     let metadata = MetadataCommand::new()
-        .manifest_path(manifest)
+        .manifest_path(root.join("Cargo.toml"))
         .no_deps()
-        .other_options(["--offline".into()])
         .exec()
         .unwrap();
-    let may_use: BTreeMap<_, _> = MAY_USE.iter().copied().collect();
     let mut wrong = Vec::new();
+    let mut found = BTreeSet::new();
     for package in metadata.workspace_packages() {
         let name = short(&package.name).expect("our packages are called headstart-*");
+        found.insert(name.to_owned());
         let Some(allowed) = may_use.get(name) else {
-            wrong.push(format!("{name} is not in the table"));
+            wrong.push(format!("{name} is not in the table of {DOCUMENT}"));
             continue;
         };
         for dependency in &package.dependencies {
             let Some(used) = short(&dependency.name) else {
                 continue;
             };
-            let in_tests = dependency.kind == DependencyKind::Development;
-            // A crate may switch on its own test features.
-            let fine = allowed.contains(&used) || (in_tests && (used == "testkit" || used == name));
-            if !fine {
+            // Tests may use the testkit, and a crate may switch on its own test features.
+            let for_tests =
+                dependency.kind == DependencyKind::Development && (used == "testkit" || used == name);
+            if !allowed.contains(used) && !for_tests {
                 wrong.push(format!("{name} uses {used}"));
             }
         }
     }
+    wrong.extend(
+        may_use
+            .keys()
+            .filter(|name| !found.contains(*name))
+            .map(|name| format!("{name} does not exist")),
+    );
     assert_eq!(wrong, [""; 0]);
 }
 
-#[test]
-fn the_documents_name_every_crate() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let text = fs::read_to_string(root.join("docs/design/architecture.md")).unwrap();
-    for (name, _) in MAY_USE {
-        assert!(
-            text.contains(&format!("`{name}`")),
-            "docs/design/architecture.md does not mention `{name}`"
-        );
-    }
+/// The rows of the one table: a crate, and the crates it may use.
+fn table(document: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let rows = document.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<_> = row.trim_matches('|').split('|').collect();
+        let [name, _, may_use] = cells[..] else {
+            panic!("a row of {DOCUMENT} has not three cells: {row}");
+        };
+        (
+            names(name).pop_first().expect("a row names its crate"),
+            names(may_use),
+        )
+    })
+    .collect()
+}
+
+fn names(cell: &str) -> BTreeSet<String> {
+    cell.split_whitespace()
+        .map(|name| name.trim_matches('`').to_owned())
+        .collect()
 }
 
 fn short(package: &str) -> Option<&str> {

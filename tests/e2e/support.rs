@@ -222,12 +222,13 @@ impl SmallDisk {
             .through([&self.mount_point, &self.leftovers])
     }
 
-    /// What was on it when the command had ended, as paths.
+    /// What was on it when the command had ended: paths below its root.
     pub(crate) fn leftovers(&self) -> Vec<String> {
-        fs::read_to_string(&self.leftovers)
-            .unwrap()
+        let root = format!("{}/", self.mount_point.display());
+        let listed = fs::read_to_string(&self.leftovers).unwrap();
+        listed
             .lines()
-            .map(str::to_owned)
+            .map(|path| path.strip_prefix(&root).unwrap().to_owned())
             .collect()
     }
 }
