@@ -13,13 +13,19 @@ use headstart_store::StoreError;
 pub(crate) struct ApiError {
     code: ErrorCode,
     message: String,
+    detail: Option<Detail>,
 }
+
+/// What only the log is told: where files are, what the system said.
+#[derive(Debug, Clone)]
+pub(crate) struct Detail(pub(crate) String);
 
 impl ApiError {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         ApiError {
             code,
             message: message.into(),
+            detail: None,
         }
     }
 
@@ -44,6 +50,7 @@ impl From<StoreError> for ApiError {
             StoreError::Io(_) if error.is_disk_full() => ErrorCode::Full,
             StoreError::Io(_) => ErrorCode::Internal,
         };
+        let detail = Detail(with_causes(&error));
         // Where the server keeps its files is not the client's business.
         let message = match error {
             StoreError::Missing { what, .. } => format!("{what} is not here"),
@@ -53,8 +60,21 @@ impl From<StoreError> for ApiError {
             StoreError::Io(_) => "the server's disk failed; its log tells more".to_owned(),
             other => other.to_string(),
         };
-        Self::new(code, message)
+        ApiError {
+            detail: Some(detail),
+            ..Self::new(code, message)
+        }
     }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
 }
 
 impl IntoResponse for ApiError {
@@ -67,6 +87,10 @@ impl IntoResponse for ApiError {
             },
         });
         let mut response = (status, body).into_response();
+        // A miss is no news.
+        if let Some(detail) = self.detail.filter(|_| self.code != ErrorCode::Missing) {
+            response.extensions_mut().insert(detail);
+        }
         let headers = response.headers_mut();
         if self.code == ErrorCode::Unauthorized {
             headers.insert(

@@ -3,6 +3,7 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
+    body::HttpBody as _,
     extract::{Request, State},
     http::header,
     middleware::Next,
@@ -10,7 +11,10 @@ use axum::{
 };
 use jiff::Timestamp;
 
-use crate::server::{Peer, Shared};
+use crate::{
+    error::Detail,
+    server::{Peer, Shared},
+};
 
 /// Where log lines go.
 #[derive(Clone)]
@@ -44,16 +48,26 @@ pub(crate) async fn requests(State(shared): State<Arc<Shared>>, request: Request
     let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
     let response = next.run(request).await;
     let bytes = response
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok())
-        .unwrap_or("-");
+        .body()
+        .size_hint()
+        .exact()
+        .map(|bytes| bytes.to_string())
+        .or_else(|| {
+            let length = response.headers().get(header::CONTENT_LENGTH)?;
+            length.to_str().ok().map(str::to_owned)
+        });
+    let detail = response
+        .extensions()
+        .get::<Detail>()
+        .map(|Detail(detail)| format!(" ({detail})"));
     log.line(&format!(
-        "{:.3} {} {method} {uri} {} {bytes} {}ms",
+        "{:.3} {} {method} {uri} {} {} {}ms{}",
         Timestamp::now(),
         peer.map_or_else(|| "-".to_owned(), |address: SocketAddr| address.to_string()),
         response.status().as_u16(),
+        bytes.as_deref().unwrap_or("-"),
         started.elapsed().as_millis(),
+        detail.as_deref().unwrap_or_default(),
     ));
     response
 }
