@@ -179,3 +179,215 @@ fn remove_leftovers(cache: &DependencyCache, roots: &[RelPath]) -> Result<(), De
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use headstart_store::{MemoryStore, NoProgress, SaveOptions};
+
+    use super::*;
+    use crate::{SaveOutcome, SaveSettings, project::rel, save, status::entry_name, testing::Sandbox};
+
+    const LOCK: &str = "a@1:\n  version \"1.0.0\"\n  resolved \"https://r/a.tgz#1\"\n";
+    const RECORD: &str = r#"{"lockfileEntries": {"a@1": "https://r/a.tgz#1"}}"#;
+    const TREE: &str = "yarn-classic-node_modules";
+
+    struct Bench {
+        store: MemoryStore,
+        runtime: Runtime,
+        never: AtomicBool,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Bench {
+                store: MemoryStore::new(),
+                runtime: Runtime::new().unwrap(),
+                never: AtomicBool::new(false),
+            }
+        }
+
+        fn save(&self, cache: &DependencyCache) -> SaveOutcome {
+            let settings = SaveSettings {
+                facts: BTreeMap::new(),
+                now: "2026-01-01T00:00:00Z".parse().unwrap(),
+            };
+            save(
+                cache,
+                &self.store,
+                None,
+                &self.runtime,
+                &settings,
+                &NoProgress,
+                &self.never,
+            )
+            .unwrap()
+        }
+
+        fn restore(&self, cache: &DependencyCache, then: ThenInstall) -> Result<RestoreOutcome, DepsError> {
+            let settings = RestoreSettings {
+                link: LinkMode::Copy,
+                pool: None,
+                then,
+            };
+            restore(
+                cache,
+                &self.store,
+                &self.runtime,
+                &settings,
+                &NoProgress,
+                &self.never,
+            )
+        }
+    }
+
+    /// A checkout of a project with one workspace.
+    fn checkout() -> Sandbox {
+        let sandbox = Sandbox::new();
+        sandbox.write("package.json", r#"{"workspaces": ["packages/*"]}"#);
+        sandbox.write("packages/b/package.json", "{}");
+        sandbox.write("yarn.lock", LOCK);
+        sandbox
+    }
+
+    fn installed() -> Sandbox {
+        let sandbox = checkout();
+        sandbox.write("node_modules/.yarn-integrity", RECORD);
+        sandbox.write("node_modules/a/index.js", "1");
+        sandbox
+    }
+
+    #[test]
+    fn an_exact_hit_is_the_saved_tree_and_nothing_else() {
+        let bench = Bench::new();
+        assert!(matches!(
+            bench.save(&installed().cache(TREE)),
+            SaveOutcome::Saved(_)
+        ));
+        let second = checkout();
+        second.write("node_modules/stale/index.js", "");
+        second.write("packages/b/node_modules/a/index.js", "0");
+        let outcome = bench.restore(&second.cache(TREE), ThenInstall::No).unwrap();
+        assert!(matches!(outcome, RestoreOutcome::Exact(_)), "{outcome:?}");
+        let there = |path: &str| second.folder().join(path).exists();
+        assert!(there("node_modules/a/index.js"));
+        assert!(
+            !there("node_modules/stale"),
+            "what the lockfile does not ask for is gone"
+        );
+        assert!(
+            !there("packages/b/node_modules"),
+            "it would be found before the root's"
+        );
+        assert!(there("packages/b/package.json"));
+    }
+
+    #[test]
+    fn a_tree_of_another_lockfile_is_restored_only_for_an_install() {
+        let bench = Bench::new();
+        bench.save(&installed().cache(TREE));
+        let second = checkout();
+        second.write("yarn.lock", &LOCK.replace("1.0.0", "1.0.1"));
+        let cache = second.cache(TREE);
+        let outcome = bench.restore(&cache, ThenInstall::No).unwrap();
+        assert!(
+            matches!(outcome, RestoreOutcome::OlderUnused { .. }),
+            "{outcome:?}"
+        );
+        assert!(!second.folder().join("node_modules").exists());
+        let outcome = bench.restore(&cache, ThenInstall::Yes).unwrap();
+        assert!(matches!(outcome, RestoreOutcome::Older { .. }), "{outcome:?}");
+        assert!(second.folder().join("node_modules/a").exists());
+    }
+
+    #[test]
+    fn a_tree_of_another_lockfile_is_not_saved() {
+        let bench = Bench::new();
+        let sandbox = installed();
+        sandbox.write("yarn.lock", &LOCK.replace("#1", "#2"));
+        let cache = sandbox.cache(TREE);
+        assert!(matches!(bench.save(&cache), SaveOutcome::Stale { .. }));
+        assert_eq!(
+            bench.restore(&cache, ThenInstall::Yes).unwrap(),
+            RestoreOutcome::Miss
+        );
+    }
+
+    #[test]
+    fn a_snapshot_that_reaches_outside_the_cache_is_refused() {
+        let bench = Bench::new();
+        let sandbox = checkout();
+        let cache = sandbox.cache(TREE);
+        sandbox.write(".git/hooks/post-checkout", "#!/bin/sh\n");
+        let options = SaveOptions {
+            name: entry_name(&cache.key),
+            root: sandbox.folder(),
+            paths: vec![rel(".git/hooks")],
+            xattrs: Xattrs::Drop,
+            facts: BTreeMap::new(),
+            now: "2026-01-01T00:00:00Z".parse().unwrap(),
+        };
+        headstart_store::save(
+            &bench.store,
+            None,
+            &bench.runtime,
+            &options,
+            &NoProgress,
+            &bench.never,
+        )
+        .unwrap();
+        let victim = checkout();
+        let error = bench.restore(&victim.cache(TREE), ThenInstall::Yes).unwrap_err();
+        assert!(
+            matches!(error, DepsError::Outside { .. }) && error.is_like_a_miss(),
+            "{error:?}"
+        );
+        assert!(!victim.folder().join(".git").exists());
+    }
+
+    #[test]
+    fn a_database_of_other_projects_is_left_alone() {
+        let bench = Bench::new();
+        let sandbox = Sandbox::new();
+        sandbox.write("package.json", r#"{"packageManager": "pnpm@12.0.0"}"#);
+        sandbox.write("pnpm-lock.yaml", "lockfileVersion: '9.0'\n");
+        sandbox.write_home(".local/share/pnpm/store/v11/index.db", "ours");
+        let cache = sandbox.cache("pnpm-store");
+        assert!(matches!(bench.save(&cache), SaveOutcome::Saved(_)));
+        sandbox.write_home(".local/share/pnpm/store/v11/index.db", "others too");
+        let outcome = bench.restore(&cache, ThenInstall::No).unwrap();
+        assert!(matches!(outcome, RestoreOutcome::LeftAlone { .. }), "{outcome:?}");
+    }
+
+    #[test]
+    fn what_others_keep_in_a_shared_folder_stays() {
+        let bench = Bench::new();
+        let crates = |names: &[&str]| {
+            let sandbox = Sandbox::new();
+            sandbox.write(
+                "Cargo.lock",
+                "[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"registry+x\"\n",
+            );
+            for name in names {
+                sandbox.write_home(&format!(".cargo/registry/cache/r/{name}"), name);
+            }
+            sandbox
+        };
+        bench.save(&crates(&["a-1.0.0.crate", "z-1.0.0.crate"]).cache("cargo-registry"));
+        let second = crates(&["b-1.0.0.crate"]);
+        bench
+            .restore(&second.cache("cargo-registry"), ThenInstall::No)
+            .unwrap();
+        let there = |name: &str| {
+            second
+                .host
+                .home
+                .join(".cargo/registry/cache/r")
+                .join(name)
+                .exists()
+        };
+        assert!(there("a-1.0.0.crate") && there("b-1.0.0.crate"));
+        assert!(!there("z-1.0.0.crate"), "the lockfile does not name it");
+    }
+}
