@@ -118,16 +118,15 @@ fn branches_tags_and_depths_are_chosen_as_git_does() {
 
 #[test]
 fn odd_origins_are_cloned_as_git_does() {
-    let make: [(&str, fn(std::path::PathBuf) -> Repository); 4] = [
-        ("empty", |path| fixtures::empty(path)),
-        ("unborn HEAD", |path| fixtures::unborn_head(path)),
-        ("detached HEAD", |path| fixtures::detached_head(path)),
-        ("many refs", |path| fixtures::many_refs(path, 2000)),
-    ];
-    for (name, make) in make {
-        println!("{name}");
-        let env = machine();
-        let origin = make(env.root().join("origin.git"));
+    let env = machine();
+    let at = |name: &str| env.root().join(name);
+    for origin in [
+        fixtures::empty(at("empty")),
+        fixtures::unborn_head(at("unborn-head")),
+        fixtures::detached_head(at("detached-head")),
+        fixtures::many_refs(at("many-refs"), 2000),
+    ] {
+        let env = env.second_machine();
         let (ours, theirs) = clone_both(&env, &origin.file_url(), &[], &["--filter=blob:none"]);
         assert_like_git(&ours, &theirs);
     }
