@@ -6,8 +6,8 @@ use std::{error::Error, path::Path, sync::atomic::AtomicBool, time::Instant};
 
 use headstart_fs::RelPath;
 use headstart_store::{
-    ChunkIndex, EntryName, LinkMode, LocalStore, NoProgress, RestoreOptions, Runtime, SaveOptions, Xattrs,
-    restore, save,
+    ChunkIndex, EntryName, LinkMode, LocalStore, Progress, RestoreOptions, Runtime, SaveOptions, Step,
+    Warning, Xattrs, restore, save,
 };
 
 #[allow(clippy::print_stdout)]
@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let store = LocalStore::open_or_create(folder)?;
     let runtime = Runtime::new()?;
     let interrupt = AtomicBool::new(false);
+    let steps = Steps(start);
     let outcome = match verb.as_str() {
         "save" => {
             let index = ChunkIndex::load(&Path::new(folder).join("chunk-index"), &store, &runtime)?;
@@ -34,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 facts: Default::default(),
                 now: jiff::Timestamp::now(),
             };
-            let outcome = save(&store, Some(&index), &runtime, &options, &NoProgress, &interrupt)?;
+            let outcome = save(&store, Some(&index), &runtime, &options, &steps, &interrupt)?;
             format!("{outcome:?}")
         }
         "restore" => {
@@ -52,11 +53,37 @@ fn main() -> Result<(), Box<dyn Error>> {
                 pool: Some(Path::new(folder).join("pool")),
                 xattrs: Xattrs::Drop,
             };
-            let outcome = restore(&store, &runtime, &options, &NoProgress, &interrupt)?;
+            let outcome = restore(&store, &runtime, &options, &steps, &interrupt)?;
             format!("{outcome:?}")
         }
         other => return Err(format!("{other} is neither save nor restore").into()),
     };
     println!("{:.3} s {outcome}", start.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Tells when steps start and end.
+struct Steps(Instant);
+
+impl Steps {
+    #[allow(clippy::print_stderr)]
+    fn tell(&self, what: &dyn std::fmt::Debug, when: &str) {
+        eprintln!("{:7.3} s {when} {what:?}", self.0.elapsed().as_secs_f64());
+    }
+}
+
+impl Progress for Steps {
+    fn start(&self, step: Step, total: Option<u64>) {
+        self.tell(&(step, total), "start");
+    }
+
+    fn advance(&self, _step: Step, _amount: u64) {}
+
+    fn finish(&self, step: Step) {
+        self.tell(&step, "end");
+    }
+
+    fn warn(&self, warning: &Warning) {
+        self.tell(warning, "warning");
+    }
 }

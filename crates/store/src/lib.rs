@@ -76,3 +76,8 @@ pub use tiered::{Pushed, TierCounts, TierWarning, TieredStore};
 pub use tree::{Mtime, Node, NodeKind, Tree};
 pub use verify::{Problem, ProblemKind, Repair, Repaired, VerifyReport, verify, verify_pool};
 pub use wrappers::ReadOnlyStore;
+
+/// The formats, byte by byte.
+#[cfg(doc)]
+#[doc = include_str!("../../../docs/design/store-format.md")]
+pub mod store_format {}
