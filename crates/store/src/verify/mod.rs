@@ -26,7 +26,8 @@ const PARALLEL_CHECKS: usize = 4;
 pub enum Repair {
     /// Look only.
     No,
-    /// Move corrupt content aside and drop entries that stand for nothing, so that the next save stores them anew.
+    /// Move corrupt content aside, and drop snapshots and entries that can no longer be restored from here: their keys are
+    /// free again, so that the next save stores them anew. Where there is a remote, it is asked for them again.
     Yes,
 }
 
@@ -187,7 +188,9 @@ pub async fn verify(
             content::Verdict::Pack | content::Verdict::Gone => {}
         }
     }
-    report.add_incomplete(store, needed, &good_packs).await?;
+    for snapshot in report.add_incomplete(store, repair, needed, &good_packs).await? {
+        good_snapshots.remove(snapshot.digest());
+    }
     report
         .check_entries(store, repair, &good_snapshots, interrupt)
         .await?;
@@ -230,13 +233,15 @@ impl VerifyReport {
         Ok(())
     }
 
-    /// Snapshots that need what is not here. Packs may have come since the listing.
+    /// Snapshots that need what is not here; returns those that were removed. Packs may have come since the listing.
     async fn add_incomplete(
         &mut self,
         store: &dyn PruneStore,
+        repair: Repair,
         needed: Vec<(SnapshotId, Vec<PackId>)>,
         good_packs: &HashSet<headstart_digest::Digest>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<SnapshotId>, StoreError> {
+        let mut removed = Vec::new();
         let mut later: HashMap<PackId, bool> = HashMap::new();
         for (snapshot, packs) in needed {
             let mut missing = Vec::new();
@@ -256,14 +261,21 @@ impl VerifyReport {
                     missing.push(pack);
                 }
             }
-            if !missing.is_empty() {
-                self.problems.push(Problem {
-                    kind: ProblemKind::IncompleteSnapshot { snapshot, missing },
-                    repair: Repaired::No,
-                });
+            if missing.is_empty() {
+                continue;
             }
+            let repair = match repair {
+                Repair::No => Repaired::No,
+                Repair::Yes => {
+                    store.delete(ContentId::Snapshot(snapshot)).await?;
+                    removed.push(snapshot);
+                    Repaired::Removed
+                }
+            };
+            let kind = ProblemKind::IncompleteSnapshot { snapshot, missing };
+            self.problems.push(Problem { kind, repair });
         }
-        Ok(())
+        Ok(removed)
     }
 
     async fn check_entries(
