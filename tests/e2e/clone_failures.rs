@@ -201,3 +201,74 @@ fn a_sha256_repository_is_refused_in_words() {
         .says("sha256");
     assert_eq!(names(&env.work()), [""; 0]);
 }
+
+#[test]
+fn trees_that_would_write_elsewhere_are_refused() {
+    let env = machine();
+    fs::create_dir(env.root().join("elsewhere")).unwrap();
+    let origin = Repository::create_bare(env.root().join("evil.git"));
+    let blob = raw_id(&origin.write_object("blob", b"evil\n"));
+    let link = raw_id(&origin.write_object("blob", b"../elsewhere"));
+    let file_below = tree(&origin, &[("100644", b"escaped", &blob)]);
+    for (name, entries) in [
+        ("dot-git", [("100644", b".git".as_slice(), &blob)].as_slice()),
+        ("dot-git in capitals", &[("40000", b".GIT", &file_below)]),
+        ("dot-dot", &[("40000", b"..", &file_below)]),
+        ("dot", &[("100644", b".", &blob)]),
+        ("slash", &[("100644", b"../elsewhere/escaped", &blob)]),
+        ("absolute", &[("100644", b"/tmp/escaped", &blob)]),
+        ("empty", &[("100644", b"", &blob)]),
+        (
+            "a folder that is a link as well",
+            &[("120000", b"a", &link), ("40000", b"a", &file_below)],
+        ),
+        (
+            "the same name twice",
+            &[("100644", b"a", &blob), ("100644", b"a", &blob)],
+        ),
+    ] {
+        let tree = hex(&tree(&origin, entries));
+        let commit = origin.git(["commit-tree", "-m", name, &tree]);
+        let _ = origin.git(["update-ref", "refs/heads/main", &commit]);
+        let run = env.run(["clone", &origin.file_url(), "ours"]);
+        assert!(
+            !run.stderr().contains("panicked") && run.status().code() != Some(255),
+            "{name}: {run:?}"
+        );
+        assert_eq!(names(&env.root().join("elsewhere")), [""; 0], "{name}");
+        // Git lets the last two through, with one of the two entries on disk.
+        if !run.status().success() {
+            assert_eq!(names(&env.work()), [""; 0], "{name}");
+            continue;
+        }
+        assert!(
+            name.contains("as well") || name.contains("twice"),
+            "{name} was cloned"
+        );
+        fs::remove_dir_all(env.path("ours")).unwrap();
+    }
+}
+
+/// Writes a tree as it is given: mode, name and raw ID of each entry.
+fn tree(origin: &Repository, entries: &[(&str, &[u8], &Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (mode, name, id) in entries {
+        bytes.extend_from_slice(mode.as_bytes());
+        bytes.push(b' ');
+        bytes.extend_from_slice(name);
+        bytes.push(0);
+        bytes.extend_from_slice(id);
+    }
+    raw_id(&origin.write_object("tree", &bytes))
+}
+
+fn raw_id(hex: &str) -> Vec<u8> {
+    (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -266,6 +266,27 @@ fn a_full_disk_saves_nothing_and_says_so() {
 }
 
 #[test]
+fn a_disk_that_fills_up_while_restoring_is_said_and_the_next_run_works() {
+    let (env, tree) = saved();
+    let Some(disk) = SmallDisk::new(&env, "disk", "size=1m") else {
+        return;
+    };
+    let command = env
+        .headstart()
+        .args(["restore", "--key", "k", "--link", "copy", "--root"])
+        .arg(disk.path());
+    let _ = disk.mounted_for(command).run().code(1).says("No space left");
+    assert!(
+        !disk.leftovers().iter().any(|path| path == "tree/large"),
+        "half a file looks whole"
+    );
+    let _ = env
+        .run(["restore", "--fail-on-miss", "--key", "k", "--root", "out"])
+        .success();
+    tree.assert_same(&Manifest::of(env.path("out/tree")));
+}
+
+#[test]
 fn a_read_only_store_restores_but_does_not_save() {
     let (env, tree) = saved();
     let Some(disk) = SmallDisk::new(&env, "disk", "ro") else {

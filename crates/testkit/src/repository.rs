@@ -118,6 +118,27 @@ impl Repository {
         self.git(["rev-parse", "HEAD"])
     }
 
+    /// Writes an object of any content, also one that git itself would refuse, and answers its ID.
+    pub fn write_object(&self, kind: &str, content: &[u8]) -> String {
+        let mut command = git_command();
+        command
+            .current_dir(&self.0)
+            .args(["hash-object", "-w", "--literally", "--stdin", "-t", kind])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut hash = command.spawn().expect("git runs");
+        let written = hash.stdin.take().expect("stdin was piped").write_all(content);
+        let output = hash
+            .wait_with_output()
+            .expect("a child of ours can be waited for");
+        assert!(
+            output.status.success() && written.is_ok(),
+            "git hash-object in {}",
+            self.0.display()
+        );
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
     /// Feeds a `git fast-import` stream to it.
     pub fn fast_import(&self, stream: &[u8]) {
         let mut command = git_command();
