@@ -54,9 +54,12 @@ pub(crate) struct WhatToClone {
     /// Branch or tag to check out [default: the origin's HEAD]
     #[arg(long, short, value_name = "NAME")]
     branch: Option<std::ffi::OsString>,
-    /// Fetch the history of the checked-out branch only
+    /// Fetch the history of the checked-out branch only; `--depth` implies it
     #[arg(long)]
     single_branch: bool,
+    /// Fetch the histories of all branches even with `--depth`
+    #[arg(long, conflicts_with = "single_branch")]
+    no_single_branch: bool,
     /// Fetch no tags
     #[arg(long)]
     no_tags: bool,
@@ -141,7 +144,8 @@ pub(super) fn plan_clone(
         filter: what.filter,
         depth: what.depth,
         branch: what.branch.map(|branch| BString::from(branch.as_bytes())),
-        single_branch: what.single_branch,
+        // As with git.
+        single_branch: what.single_branch || (what.depth.is_some() && !what.no_single_branch),
         tags: !what.no_tags,
         sparse,
         checkout,
