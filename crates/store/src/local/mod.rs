@@ -150,11 +150,13 @@ impl Inner {
 
     /// Says plainly that a store is read-only; other errors stay what they are.
     fn write_error(&self, error: PathError) -> StoreError {
+        let refused = |reason| StoreError::Refused {
+            store: self.location(),
+            reason,
+        };
         match error.kind() {
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::Refused {
-                store: self.location(),
-                reason: format!("it cannot be written to ({error}: {})", error.source),
-            },
+            ErrorKind::ReadOnlyFilesystem => refused("it is on a read-only file system".to_owned()),
+            ErrorKind::PermissionDenied => refused(format!("{error}: permission denied")),
             _ => error.into(),
         }
     }

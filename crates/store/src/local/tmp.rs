@@ -110,7 +110,8 @@ fn sweep(folder: &Path, now: SystemTime) -> u64 {
 
 impl TmpFile {
     pub(super) fn write_all(&mut self, bytes: &[u8]) -> Result<(), PathError> {
-        let result = self.0.write_all(bytes);
+        // Not through the temporary file's own `write_all`, whose errors name the path once more.
+        let result = self.0.as_file_mut().write_all(bytes);
         result.at("write", self.0.path())
     }
 
