@@ -1,9 +1,15 @@
 //! The stores of a run: the local one, and the remote behind it if one is named.
 
-use std::{ops::Sub, path::PathBuf, sync::Arc};
+use std::{
+    ops::Sub,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use headstart_protocol::Token;
-use headstart_store::{ChunkIndex, Credentials, LocalStore, Location, Runtime, Store, TieredStore};
+use headstart_store::{
+    ChunkIndex, Credentials, EntryName, LocalStore, Location, Pushed, Runtime, Store, TieredStore,
+};
 
 use crate::{
     config::{Origin, Setting},
@@ -142,6 +148,20 @@ impl Stores {
 
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// Gives the remote what the local store has under `name` and the remote lacks: saved while there was no remote, or
+    /// none that answered. True when it was uploaded now.
+    pub(crate) fn push(&self, name: &EntryName, interrupt: &AtomicBool) -> Result<bool, CommandError> {
+        let Some(tiers) = &self.tiers else {
+            return Ok(false);
+        };
+        match self.runtime.run(interrupt, tiers.push_entry(name)) {
+            Ok(pushed) => Ok(pushed == Pushed::New),
+            // Only the remote has it.
+            Err(error) if error.is_missing() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The chunks the local store has.

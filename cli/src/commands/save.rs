@@ -51,6 +51,8 @@ struct SaveReport<'a> {
     reused_bytes: u64,
     /// Bytes added to the store.
     stored_bytes: u64,
+    /// Whether an existing entry was given to the remote, which lacked it.
+    uploaded: bool,
 }
 
 pub(super) fn run(ui: &Ui, context: &Context, args: SaveArgs) -> Result<(), CommandError> {
@@ -78,7 +80,10 @@ pub(super) fn run(ui: &Ui, context: &Context, args: SaveArgs) -> Result<(), Comm
         &*ui.progress(),
         &context.interrupt,
     )?;
-    let report = SaveReport::new(options.name.key(), &outcome);
+    let mut report = SaveReport::new(options.name.key(), &outcome);
+    if matches!(outcome, SaveOutcome::KeyExists(_)) {
+        report.uploaded = stores.push(&options.name, &context.interrupt)?;
+    }
     if ui.is_json() {
         return ui.answer_json(&report);
     }
@@ -99,6 +104,7 @@ impl<'a> SaveReport<'a> {
                 content_bytes: saved.content_bytes,
                 reused_bytes: saved.reused_bytes,
                 stored_bytes: saved.stored_bytes,
+                uploaded: false,
             },
             SaveOutcome::KeyExists(entry) => SaveReport {
                 schema,
@@ -109,12 +115,14 @@ impl<'a> SaveReport<'a> {
                 content_bytes: entry.content_bytes,
                 reused_bytes: entry.content_bytes,
                 stored_bytes: 0,
+                uploaded: false,
             },
         }
     }
 
     fn sentence(&self) -> String {
         match self.outcome {
+            "exists" if self.uploaded => format!("{} exists already; the remote has it now too.", self.key),
             "exists" => format!("{} exists already; nothing was changed.", self.key),
             _ => format!(
                 "Saved {}: {} files, {}; {} were known, {} stored.",

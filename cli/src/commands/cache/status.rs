@@ -1,7 +1,7 @@
 //! `headstart cache status`.
 
 use clap::Args;
-use headstart_store::{ContentKind, EntryInfo, PruneStore, Store as _, StoreError};
+use headstart_store::{EntryInfo, PruneStore, Store as _, StoreError, load_status};
 use serde::Serialize;
 
 use crate::{
@@ -31,7 +31,10 @@ struct StatusReport {
     remote: Option<String>,
     packs: u64,
     snapshots: u64,
+    /// Bytes of packs and snapshots.
     stored_bytes: u64,
+    entry_count: u64,
+    /// The entries, with `--entries`.
     entries: Vec<EntryRow>,
 }
 
@@ -49,16 +52,21 @@ pub(super) fn run(ui: &Ui, context: &Context, args: StatusArgs) -> Result<(), Co
     let remote = context.remote();
     let store = context.open_local_store()?;
     let runtime = new_runtime()?;
-    let mut report = StatusReport {
+    let status = runtime.run(&context.interrupt, load_status(&store))?;
+    let entries = match args.entries {
+        true => runtime.run(&context.interrupt, load_entries(&store))?,
+        false => Vec::new(),
+    };
+    let report = StatusReport {
         schema: "headstart.cache-status/1",
         store: store.location(),
         remote: remote.as_ref().map(|remote| remote.value.clone()),
-        packs: 0,
-        snapshots: 0,
-        stored_bytes: 0,
-        entries: Vec::new(),
+        packs: status.packs,
+        snapshots: status.snapshots,
+        stored_bytes: status.stored_bytes(),
+        entry_count: status.entry_count(),
+        entries,
     };
-    runtime.run(&context.interrupt, report.fill(&store))?;
     if ui.is_json() {
         return ui.answer_json(&report);
     }
@@ -70,12 +78,12 @@ pub(super) fn run(ui: &Ui, context: &Context, args: StatusArgs) -> Result<(), Co
     }
     ui.answer(format_args!(
         "holds    {} entries, {} snapshots, {} packs, {}",
-        count(report.entries.len() as u64),
+        count(report.entry_count),
         count(report.snapshots),
         count(report.packs),
         bytes(report.stored_bytes)
     ))?;
-    if args.entries && !report.entries.is_empty() {
+    if !report.entries.is_empty() {
         let mut table = Table::new(["namespace", "key", "created", "files", "content"])
             .right(3)
             .right(4);
@@ -93,33 +101,25 @@ pub(super) fn run(ui: &Ui, context: &Context, args: StatusArgs) -> Result<(), Co
     Ok(())
 }
 
-impl StatusReport {
-    async fn fill(&mut self, store: &dyn PruneStore) -> Result<(), StoreError> {
-        for (kind, number) in [
-            (ContentKind::Pack, &mut self.packs),
-            (ContentKind::Snapshot, &mut self.snapshots),
-        ] {
-            let content = store.list_content(kind).await?;
-            *number = content.len() as u64;
-            self.stored_bytes += content.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
+/// All entries, newest first in each namespace.
+async fn load_entries(store: &dyn PruneStore) -> Result<Vec<EntryRow>, StoreError> {
+    let mut rows = Vec::new();
+    for namespace in store.list_namespaces().await? {
+        for EntryInfo { name, .. } in store.find_entries(&namespace, "", usize::MAX).await? {
+            let entry = match store.read_entry(&name).await {
+                Ok(entry) => entry,
+                // Gone since it was listed, or damaged: `cache verify` tells.
+                Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            rows.push(EntryRow {
+                namespace: namespace.to_string(),
+                key: name.key().to_owned(),
+                created_at: entry.created_at.to_string(),
+                files: entry.files,
+                content_bytes: entry.content_bytes,
+            });
         }
-        for namespace in store.list_namespaces().await? {
-            for EntryInfo { name, .. } in store.find_entries(&namespace, "", usize::MAX).await? {
-                let entry = match store.read_entry(&name).await {
-                    Ok(entry) => entry,
-                    // Gone since it was listed, or damaged: `cache verify` tells.
-                    Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => continue,
-                    Err(error) => return Err(error),
-                };
-                self.entries.push(EntryRow {
-                    namespace: namespace.to_string(),
-                    key: name.key().to_owned(),
-                    created_at: entry.created_at.to_string(),
-                    files: entry.files,
-                    content_bytes: entry.content_bytes,
-                });
-            }
-        }
-        Ok(())
     }
+    Ok(rows)
 }

@@ -9,7 +9,7 @@ use headstart_deps::{
     DependencyCache, DepsError, InstallOutput, RestoreOutcome, RestoreSettings, SaveOutcome, SaveSettings,
     ThenInstall,
 };
-use headstart_store::{LinkMode, Restored};
+use headstart_store::{EntryName, LinkMode, Restored};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -177,6 +177,10 @@ pub(super) fn save_one(
         &*ui.progress(),
         &context.interrupt,
     )?;
+    if matches!(outcome, SaveOutcome::KeyExists(_)) {
+        let name = EntryName::new(headstart_deps::namespace(), &cache.key)?;
+        stores.push(&name, &context.interrupt)?;
+    }
     Ok(outcome)
 }
 
