@@ -1,6 +1,7 @@
 //! The stores of a run: the local one, and the remote behind it if one is named.
 
 use std::{
+    error::Error,
     ops::Sub,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
@@ -8,7 +9,8 @@ use std::{
 
 use headstart_protocol::Token;
 use headstart_store::{
-    ChunkIndex, Credentials, EntryName, LocalStore, Location, Pushed, Runtime, Store, TieredStore,
+    ChunkIndex, Credentials, EntryName, LocalStore, Location, Namespace, Problem, Pushed, Runtime, Store,
+    StoreError, TieredStore, repair_entry,
 };
 
 use crate::{
@@ -25,6 +27,15 @@ pub(crate) struct Stores {
     runtime: Runtime,
     local: LocalStore,
     tiers: Option<TieredStore>,
+}
+
+/// What a restore looks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keys<'a> {
+    pub(crate) namespace: &'a Namespace,
+    pub(crate) exact: &'a str,
+    pub(crate) restore_keys: &'a [String],
+    pub(crate) interrupt: &'a AtomicBool,
 }
 
 /// Stored bytes read so far.
@@ -162,6 +173,65 @@ impl Stores {
             Err(error) if error.is_missing() => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Runs `restore`. When the store fails it, and the tree is untouched, what is damaged is taken out of the local store,
+    /// so that the remote is asked, or the next save stores it anew; then it is tried once more. `None` when there is
+    /// nothing to be had: whoever asked goes on without it.
+    pub(crate) fn restore_or_mend<T, E: Error + Into<CommandError>>(
+        &self,
+        ui: &Ui,
+        keys: Keys<'_>,
+        is_like_a_miss: impl Fn(&E) -> bool,
+        restore: impl Fn() -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
+        let error = match restore() {
+            Err(error) if is_like_a_miss(&error) => error,
+            done => return done.map(Some),
+        };
+        ui.warn(error.into().one_line());
+        if !self.mend(ui, keys) {
+            return Ok(None);
+        }
+        match restore() {
+            Err(error) if is_like_a_miss(&error) => Ok(None),
+            done => done.map(Some),
+        }
+    }
+
+    /// True when there was damage.
+    fn mend(&self, ui: &Ui, keys: Keys<'_>) -> bool {
+        match self.runtime.block_on(self.repair_entries(keys)) {
+            Ok(problems) => {
+                for problem in &problems {
+                    ui.warn(format_args!("{}; taken out of the local store", problem.kind));
+                }
+                !problems.is_empty()
+            }
+            Err(error) => {
+                ui.warn(CommandError::from(error).one_line());
+                false
+            }
+        }
+    }
+
+    async fn repair_entries(&self, keys: Keys<'_>) -> Result<Vec<Problem>, StoreError> {
+        let Keys {
+            namespace,
+            exact,
+            restore_keys,
+            interrupt,
+        } = keys;
+        let mut names: Vec<EntryName> = EntryName::new(namespace.clone(), exact).into_iter().collect();
+        for prefix in restore_keys {
+            let newest = self.local.find_entries(namespace, prefix, 1).await?;
+            names.extend(newest.into_iter().map(|info| info.name));
+        }
+        let mut problems = Vec::new();
+        for name in &names {
+            problems.extend(repair_entry(&self.local, name, interrupt).await?.problems);
+        }
+        Ok(problems)
     }
 
     /// The chunks the local store has.

@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use headstart_store::{LinkMode, Lookup, RestoreOptions, RestoreOutcome, Restored, Xattrs, restore};
+use headstart_store::{
+    LinkMode, Lookup, RestoreError, RestoreOptions, RestoreOutcome, Restored, Xattrs, restore,
+};
 use serde::Serialize;
 
 use super::files_namespace;
 use crate::{
     context::Context,
     error::CommandError,
-    stores::Traffic,
+    stores::{Keys, Traffic},
     ui::{Ui, bytes, count},
 };
 
@@ -97,20 +99,22 @@ pub(super) fn run(ui: &Ui, context: &Context, args: RestoreArgs) -> Result<(), C
         pool: Some(stores.pool_dir()),
         xattrs: if args.xattrs { Xattrs::Keep } else { Xattrs::Drop },
     };
-    let outcome = match restore(
-        stores.store(),
-        stores.runtime(),
-        &options,
-        &*ui.progress(),
-        &context.interrupt,
-    ) {
-        Err(error) if error.is_like_a_miss() => {
-            // The store is to blame and the tree untouched: whoever asked goes on without the cache.
-            ui.warn(CommandError::from(error).one_line());
-            RestoreOutcome::Miss
-        }
-        outcome => outcome?,
+    let keys = Keys {
+        namespace: &options.namespace,
+        exact: &options.key,
+        restore_keys: &options.restore_keys,
+        interrupt: &context.interrupt,
     };
+    let outcome = stores.restore_or_mend(ui, keys, RestoreError::is_like_a_miss, || {
+        restore(
+            stores.store(),
+            stores.runtime(),
+            &options,
+            &*ui.progress(),
+            &context.interrupt,
+        )
+    })?;
+    let outcome = outcome.unwrap_or(RestoreOutcome::Miss);
     let report = match &outcome {
         RestoreOutcome::Miss => RestoreReport {
             schema: RestoreReport::SCHEMA,

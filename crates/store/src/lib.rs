@@ -74,7 +74,7 @@ pub use status::{StoreStatus, load_status};
 pub use store::{ByteStream, ContentReader, CreatedEntry, PruneStore, Store, StoreExt, Written};
 pub use tiered::{Pushed, TierCounts, TierWarning, TieredStore};
 pub use tree::{Mtime, Node, NodeKind, Tree};
-pub use verify::{Problem, ProblemKind, Repair, Repaired, VerifyReport, verify, verify_pool};
+pub use verify::{Problem, ProblemKind, Repair, Repaired, VerifyReport, repair_entry, verify, verify_pool};
 pub use wrappers::ReadOnlyStore;
 
 /// The formats, byte by byte.

@@ -17,7 +17,7 @@ use super::environment;
 use crate::{
     context::Context,
     error::CommandError,
-    stores::{Stores, Traffic},
+    stores::{Keys, Stores, Traffic},
     ui::{Ui, bytes, count, seconds},
 };
 
@@ -222,14 +222,23 @@ impl CacheRun {
             pool: Some(stores.pool_dir()),
             then,
         };
-        let outcome = headstart_deps::restore(
-            &self.cache,
-            stores.store(),
-            stores.runtime(),
-            &settings,
-            &*ui.progress(),
-            &context.interrupt,
-        );
+        let keys = Keys {
+            namespace: &headstart_deps::namespace(),
+            exact: &self.cache.key,
+            restore_keys: &self.cache.restore_keys,
+            interrupt: &context.interrupt,
+        };
+        let outcome = stores.restore_or_mend(ui, keys, DepsError::is_like_a_miss, || {
+            headstart_deps::restore(
+                &self.cache,
+                stores.store(),
+                stores.runtime(),
+                &settings,
+                &*ui.progress(),
+                &context.interrupt,
+            )
+        });
+        let outcome = outcome.map(|found| found.unwrap_or(RestoreOutcome::Miss));
         self.report.seconds = started.elapsed().as_secs_f64();
         let fetched_bytes = match &outcome {
             Ok(RestoreOutcome::Exact(restored) | RestoreOutcome::Older { restored, .. }) => {

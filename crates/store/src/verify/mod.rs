@@ -3,6 +3,7 @@
 //! Changes nothing unless asked to repair, not even the last use that eviction goes by.
 
 mod content;
+mod entry;
 mod pool;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use headstart_digest::{PackId, SnapshotId};
 
-pub use self::pool::verify_pool;
+pub use self::{entry::repair_entry, pool::verify_pool};
 use crate::{ContentId, ContentKind, EntryName, Progress, PruneStore, Step, StoreError};
 
 /// Pieces of content checked at once; each is held in memory.

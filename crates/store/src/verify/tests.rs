@@ -176,3 +176,31 @@ fn pool_files_are_compared_with_their_names() {
         []
     );
 }
+
+#[test]
+fn repairing_an_entry_moves_damage_aside_and_frees_its_key() {
+    let never = AtomicBool::new(false);
+    let name = EntryName::new("n".parse().unwrap(), "k").unwrap();
+    for damaged in ["pack", "snapshot", "entry"] {
+        let fixture = Fixture::new();
+        let repair = || {
+            let repair = repair_entry(&fixture.store, &name, &never);
+            fixture.runtime.block_on(repair).unwrap()
+        };
+        assert!(repair().is_clean(), "a right entry is left alone");
+        let path = match damaged {
+            "pack" => fixture.path(fixture.packs[0]),
+            "snapshot" => fixture.path(fixture.snapshot),
+            _ => fixture.store.folder().join(key_path::entry_path(&name)),
+        };
+        flip(&path);
+        assert!(!repair().is_clean(), "{damaged}");
+        assert!(repair().is_clean(), "{damaged}: there is nothing left to repair");
+        assert_eq!(
+            fixture.save(),
+            fixture.snapshot,
+            "{damaged}: the key is free and stands for the same again"
+        );
+        assert!(fixture.verify(Repair::No).is_clean(), "{damaged}");
+    }
+}
