@@ -1,7 +1,7 @@
 //! Cloning: one command from a URL to a repository that is ready to work in.
 //!
 //! Owns the order of things. The tip is fetched first and its files are written while it arrives; the history comes beside
-//! it as the filter asks. All of it happens beside the destination and is renamed there as the last step.
+//! it as the filter asks. All of it happens in a place of its own and is moved to the destination as the last step.
 
 use std::{
     num::NonZeroU32,

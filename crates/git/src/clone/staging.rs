@@ -1,4 +1,7 @@
-//! The place beside the destination where a clone is made, so that it appears whole or not at all.
+//! The place where a clone is made before it appears whole, or not at all.
+//!
+//! That is beside the destination, which one rename then makes. Where the destination is there already, an empty folder, it
+//! is in that folder: it may be where a disk is mounted, the only place we may write to, or where the user's shell is.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -13,8 +16,11 @@ use crate::error::CloneError;
 
 const LOCK: &str = "lock";
 const CONTENT: &str = "clone";
+/// How folders for a clone into the folder around them start.
+const PREFIX_INSIDE: &str = ".headstart-clone-";
 
-/// `.<name>.headstart-XXXXXX/` with a lock that its maker holds, and the clone in it.
+/// `.<name>.headstart-XXXXXX/`, or `.headstart-clone-XXXXXX/` in the destination, with a lock that its maker holds, and the
+/// clone in it.
 ///
 /// Removed when dropped. One that a killed run left behind has no holder of its lock, and the next clone to the same
 /// destination removes it.
@@ -23,6 +29,8 @@ pub(super) struct Staging {
     destination: PathBuf,
     folder: PathBuf,
     content: PathBuf,
+    /// Whether the destination was there before.
+    inside: bool,
     /// The topmost folder that was made to hold the destination, to be taken away again if it stays empty.
     made_parent: Option<PathBuf>,
     _lock: FileLock,
@@ -35,19 +43,29 @@ impl Staging {
             Ok(existing) => existing,
             Err(_) => destination.to_owned(),
         };
-        refuse_occupied(&destination)?;
-        let name = destination.file_name().unwrap_or(OsStr::new("clone"));
-        let parent = destination.parent().unwrap_or(Path::new("/")).to_owned();
+        let inside = destination.is_dir();
+        let parent = match inside {
+            true => destination.as_path(),
+            false => destination.parent().unwrap_or(Path::new("/")),
+        };
+        let prefix: OsString = match inside {
+            true => PREFIX_INSIDE.into(),
+            false => {
+                let name = destination.file_name().unwrap_or(OsStr::new("clone"));
+                [OsStr::new("."), name, OsStr::new(".headstart-")]
+                    .into_iter()
+                    .collect()
+            }
+        };
+        remove_debris(parent, &prefix);
+        refuse_occupied(&destination, |_| false)?;
+        let parent = parent.to_owned();
         let made_parent = parent
             .ancestors()
             .take_while(|ancestor| !ancestor.exists())
             .last()
             .map(Path::to_owned);
         fs::create_dir_all(&parent).at("create", &parent)?;
-        let prefix: OsString = [OsStr::new("."), name, OsStr::new(".headstart-")]
-            .into_iter()
-            .collect();
-        remove_debris(&parent, &prefix);
         loop {
             let folder = tempfile::Builder::new()
                 .prefix(&prefix)
@@ -68,6 +86,7 @@ impl Staging {
                 destination,
                 folder,
                 content,
+                inside,
                 made_parent,
                 _lock: lock,
             };
@@ -83,22 +102,49 @@ impl Staging {
 
     /// Puts the clone in its place.
     pub(super) fn publish(mut self) -> Result<PathBuf, CloneError> {
-        // Also replaces an empty folder, and nothing else.
-        match fs::rename(&self.content, &self.destination) {
-            Ok(()) => {
-                self.made_parent = None;
-                Ok(self.destination.clone())
+        match self.inside {
+            true => self.move_in()?,
+            false => self.rename(&self.content, &self.destination)?,
+        }
+        self.made_parent = None;
+        Ok(self.destination.clone())
+    }
+
+    /// Moves the clone up into the destination, `.git` last: before that nobody takes it for a repository.
+    fn move_in(&self) -> Result<(), CloneError> {
+        refuse_occupied(&self.destination, |name| {
+            name.as_bytes().starts_with(PREFIX_INSIDE.as_bytes())
+        })?;
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.content).at("read", &self.content)? {
+            names.push(entry.at("read", &self.content)?.file_name());
+        }
+        names.sort_by_key(|name| name == ".git");
+        for (moved, name) in names.iter().enumerate() {
+            let renamed = self.rename(&self.content.join(name), &self.destination.join(name));
+            if renamed.is_err() {
+                for name in &names[..moved] {
+                    // What went one way goes the other; if not, there is nothing better to do.
+                    let _ = fs::rename(self.destination.join(name), self.content.join(name));
+                }
+                return renamed;
             }
-            Err(error) if is_occupied(&error) => Err(CloneError::DestinationExists {
+        }
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), CloneError> {
+        fs::rename(from, to).map_err(|source| match is_occupied(&source) {
+            true => CloneError::DestinationExists {
                 path: self.destination.clone(),
-            }),
-            Err(source) => Err(PathError {
+            },
+            false => PathError {
                 action: "rename the clone to",
-                path: self.destination.clone(),
+                path: to.to_owned(),
                 source,
             }
-            .into()),
-        }
+            .into(),
+        })
     }
 }
 
@@ -117,23 +163,26 @@ impl Drop for Staging {
     }
 }
 
-fn refuse_occupied(destination: &Path) -> Result<(), CloneError> {
+/// Fails if anything is at `destination` but an empty folder; names in it that `is_ours` do not count.
+fn refuse_occupied(destination: &Path, is_ours: impl Fn(&OsStr) -> bool) -> Result<(), CloneError> {
     let occupied = || CloneError::DestinationExists {
         path: destination.to_owned(),
     };
     match fs::read_dir(destination) {
-        Ok(mut entries) => match entries.next() {
-            Some(_) => Err(occupied()),
-            None => Ok(()),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory && destination.exists() => Err(occupied()),
-        Err(source) => Err(PathError {
-            action: "read",
-            path: destination.to_owned(),
-            source,
+        Ok(entries) => {
+            for entry in entries {
+                if !is_ours(&entry.at("read", destination)?.file_name()) {
+                    return Err(occupied());
+                }
+            }
+            Ok(())
         }
-        .into()),
+        // A symlink that leads nowhere is something, too.
+        Err(_) if destination.is_symlink() || (destination.exists() && !destination.is_dir()) => {
+            Err(occupied())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).at("read", destination)?,
     }
 }
 
@@ -144,7 +193,8 @@ fn is_occupied(error: &io::Error) -> bool {
     )
 }
 
-/// Removes what killed runs left for the same destination. Nothing here is worth failing for.
+/// Removes what killed runs left for the same destination: folders with a lock that nobody holds, and empty ones, which
+/// were to get it. Nothing here is worth failing for.
 fn remove_debris(parent: &Path, prefix: &OsStr) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
@@ -152,6 +202,12 @@ fn remove_debris(parent: &Path, prefix: &OsStr) {
             continue;
         }
         let folder = entry.path();
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) || fs::remove_dir(&folder).is_ok() {
+            continue;
+        }
+        if !folder.join(LOCK).is_file() {
+            continue;
+        }
         if let Ok(Some(_held)) = FileLock::try_exclusive(folder.join(LOCK)) {
             let _ = fs::remove_dir_all(&folder);
         }
@@ -192,16 +248,68 @@ mod tests {
     fn only_an_empty_folder_may_be_there() {
         let dir = tempfile::tempdir().unwrap();
         let destination = dir.path().join("repo");
-        fs::create_dir(&destination).unwrap();
         let late = Staging::create(&destination).unwrap();
+        fs::write(late.path().join("file"), "").unwrap();
+        fs::create_dir(&destination).unwrap();
         Staging::create(&destination).unwrap().publish().unwrap();
         fs::write(destination.join("file"), "").unwrap();
         for refused in [Staging::create(&destination).err(), late.publish().err()] {
             assert!(matches!(refused, Some(CloneError::DestinationExists { .. })));
         }
-        let file = Staging::create(&destination.join("file"));
-        assert!(matches!(file, Err(CloneError::DestinationExists { .. })));
+        let link = destination.join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        for other in [destination.join("file"), link] {
+            let error = Staging::create(&other).unwrap_err();
+            assert!(matches!(error, CloneError::DestinationExists { .. }), "{error:?}");
+        }
         assert_eq!(listing(dir.path()), ["repo"]);
+    }
+
+    #[test]
+    fn an_empty_folder_stays_the_same_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let destination = dir.path().join("repo");
+        fs::create_dir(&destination).unwrap();
+        let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+        let before = inode(&destination);
+        let debris = destination.join(".headstart-clone-killed");
+        fs::create_dir_all(debris.join(CONTENT)).unwrap();
+        fs::write(debris.join(LOCK), "").unwrap();
+        fs::create_dir(destination.join(".headstart-clone-younger")).unwrap();
+
+        let staging = Staging::create(&destination).unwrap();
+        assert_eq!(listing(dir.path()), ["repo"], "nothing is written outside of it");
+        fs::create_dir(staging.path().join(".git")).unwrap();
+        fs::write(staging.path().join("file"), "x").unwrap();
+        assert_eq!(staging.publish().unwrap(), destination.canonicalize().unwrap());
+        assert_eq!(inode(&destination), before);
+        let mut names = listing(&destination);
+        names.sort();
+        assert_eq!(names, [".git", "file"]);
+    }
+
+    #[test]
+    fn giving_up_leaves_an_empty_folder_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Staging::create(dir.path()).unwrap());
+        let late = Staging::create(dir.path()).unwrap();
+        fs::write(late.path().join("new"), "").unwrap();
+        fs::write(dir.path().join("mine"), "").unwrap();
+        assert!(matches!(
+            late.publish(),
+            Err(CloneError::DestinationExists { .. })
+        ));
+        assert_eq!(listing(dir.path()), ["mine"]);
+    }
+
+    #[test]
+    fn folders_that_only_look_like_debris_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let notes = dir.path().join(".repo.headstart-notes");
+        fs::create_dir(&notes).unwrap();
+        fs::write(notes.join("mine"), "").unwrap();
+        drop(Staging::create(&dir.path().join("repo")).unwrap());
+        assert_eq!(listing(&notes), ["mine"]);
     }
 
     #[test]
