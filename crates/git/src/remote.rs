@@ -30,6 +30,9 @@ mod error;
 
 pub use error::RemoteError;
 
+/// Places that are logged in to on the way to one repository, at most: redirects do not go on asking for ever.
+const MOST_LOGINS: usize = 3;
+
 /// A remote that can be connected to more than once.
 pub(crate) struct Remote<'a> {
     url: RemoteUrl,
@@ -63,10 +66,14 @@ impl<'a> Remote<'a> {
     ) -> Result<Self, RemoteError> {
         let http = match &url {
             RemoteUrl::Http(http) => {
-                let client = HttpClient::new(HttpSettings::new(http, config, environment))
+                let mut bare = http.clone();
+                // They are sent as a header; a URL that carries them might be shown or redirected.
+                let _ = bare.set_username("");
+                let _ = bare.set_password(None);
+                let client = HttpClient::new(bare, HttpSettings::new(http, config, environment))
                     .map_err(|failure| RemoteError::from_failure(&url, failure, &Ending::default()))?;
                 if let (Some(user), Some(password)) = url.credentials() {
-                    client.authorize(&user, &password);
+                    client.authorize(http, &user, &password);
                 }
                 Some(client)
             }
@@ -90,46 +97,42 @@ impl<'a> Remote<'a> {
         })
     }
 
-    /// Connects and shakes hands; asks for credentials when the remote does.
+    /// Connects and shakes hands; asks for credentials when the remote, or where it redirects to, wants some.
     pub(crate) fn connect(&self) -> Result<Conversation<'_>, RemoteError> {
-        if let RemoteUrl::Local(path) = &self.url
-            && !path.exists()
-        {
-            return Err(RemoteError::NotFound {
-                url: self.url.to_string(),
-                said: None,
-            });
-        }
-        match self.shake_hands() {
-            Err(RemoteError::Unauthorized { url }) => self.authenticate(url),
-            answer => answer,
-        }
-    }
-
-    fn authenticate(&self, shown: String) -> Result<Conversation<'_>, RemoteError> {
-        let (RemoteUrl::Http(url), Some(client)) = (&self.url, &self.http) else {
-            return Err(RemoteError::Unauthorized { url: shown });
-        };
-        if url.password().is_some() {
-            return Err(RemoteError::Refused {
-                url: shown,
-                said: None,
-            });
-        }
-        let Some(credential) = Credential::fill(url, self.environment, self.interrupt)? else {
-            return Err(RemoteError::Unauthorized { url: shown });
-        };
-        client.authorize(&credential.user, &credential.password);
-        match self.shake_hands() {
-            Ok(conversation) => {
-                credential.approve(self.environment);
-                Ok(conversation)
+        let mut unproven: Vec<Credential> = Vec::new();
+        loop {
+            let shown = match self.shake_hands() {
+                Err(RemoteError::Unauthorized { url }) => url,
+                Err(error) => return Err(error),
+                Ok(conversation) => {
+                    for credential in unproven {
+                        credential.approve(self.environment);
+                    }
+                    return Ok(conversation);
+                }
+            };
+            let (RemoteUrl::Http(url), Some(client)) = (&self.url, &self.http) else {
+                return Err(RemoteError::Unauthorized { url: shown });
+            };
+            let location = client.location();
+            let (asks, shown) = match location.origin() == url.origin() {
+                true => (url, shown),
+                false => (&location, location.to_string()),
+            };
+            if client.is_authorized(asks) || unproven.len() == MOST_LOGINS {
+                if let Some(refused) = unproven.last() {
+                    refused.reject(self.environment);
+                }
+                return Err(RemoteError::Refused {
+                    url: shown,
+                    said: None,
+                });
             }
-            Err(RemoteError::Unauthorized { url }) => {
-                credential.reject(self.environment);
-                Err(RemoteError::Refused { url, said: None })
-            }
-            Err(error) => Err(error),
+            let Some(credential) = Credential::fill(asks, self.environment, self.interrupt)? else {
+                return Err(RemoteError::Unauthorized { url: shown });
+            };
+            client.authorize(asks, &credential.user, &credential.password);
+            unproven.push(credential);
         }
     }
 
@@ -181,14 +184,8 @@ impl<'a> Remote<'a> {
         line: &mut Line<'_>,
     ) -> Result<Transport<'s>, RemoteError> {
         match (&self.url, &self.http) {
-            (RemoteUrl::Http(url), Some(client)) => {
-                let mut url = url.clone();
-                // They are sent as a header; a URL that carries them might be shown or redirected.
-                let _ = url.set_username("");
-                let _ = url.set_password(None);
-                transport::connect_http(client, &url, self.protocol, patience)
-                    .map_err(|source| RemoteError::protocol(&self.url, source))
-            }
+            (RemoteUrl::Http(_), Some(client)) => transport::connect_http(client, self.protocol, patience)
+                .map_err(|source| RemoteError::protocol(&self.url, source)),
             (RemoteUrl::Ssh(ssh), _) => {
                 let (transport, ending) =
                     transport::connect_ssh(ssh, self.environment, self.config, self.protocol, patience)?;

@@ -38,21 +38,28 @@ pub(crate) struct HttpClient {
     runtime: Option<Runtime>,
     client: reqwest::Client,
     settings: HttpSettings,
+    /// Where the repository was said to be.
+    url: url::Url,
     state: Mutex<State>,
 }
 
 /// What is learned on the way.
-#[derive(Default)]
 struct State {
-    /// User and password.
-    identity: Option<(String, String)>,
-    /// After a redirect to another host, neither credentials nor configured headers go there.
-    left_host: bool,
+    /// Users and passwords, each for one origin and no other.
+    logins: Vec<Login>,
+    /// Where the repository is, as far as redirects have led.
+    location: url::Url,
+}
+
+struct Login {
+    origin: url::Origin,
+    user: String,
+    password: String,
 }
 
 impl HttpClient {
-    /// Prepares a client; nothing is connected yet.
-    pub(crate) fn new(settings: HttpSettings) -> Result<Self, Failure> {
+    /// Prepares a client for the repository at `url`, which carries no credentials; nothing is connected yet.
+    pub(crate) fn new(url: url::Url, settings: HttpSettings) -> Result<Self, Failure> {
         // One worker, so that the socket is read and decrypted while we inflate what came before.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -65,35 +72,60 @@ impl HttpClient {
             runtime: Some(runtime),
             client,
             settings,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                logins: Vec::new(),
+                location: url.clone(),
+            }),
+            url,
         })
     }
 
-    /// Sends this user and password from now on.
-    pub(crate) fn authorize(&self, user: &str, password: &str) {
-        self.state.lock().identity = Some((user.to_owned(), password.to_owned()));
+    /// Sends this user and password to the host of `url` from now on.
+    pub(crate) fn authorize(&self, url: &url::Url, user: &str, password: &str) {
+        self.state.lock().logins.push(Login {
+            origin: url.origin(),
+            user: user.to_owned(),
+            password: password.to_owned(),
+        });
     }
 
-    fn request(&self, url: &str, headers: &[String], body: Option<Bytes>) -> reqwest::RequestBuilder {
+    /// Whether the host of `url` is sent a user and password.
+    pub(crate) fn is_authorized(&self, url: &url::Url) -> bool {
+        let origin = url.origin();
+        self.state
+            .lock()
+            .logins
+            .iter()
+            .any(|login| login.origin == origin)
+    }
+
+    /// Where the repository is, as far as redirects have led.
+    pub(crate) fn location(&self) -> url::Url {
+        self.state.lock().location.clone()
+    }
+
+    /// What is secret goes to the host it was given for, wherever redirects lead.
+    fn request(&self, url: &url::Url, headers: &[String], body: Option<Bytes>) -> reqwest::RequestBuilder {
         let mut map = HeaderMap::new();
         for line in headers {
             insert_header(&mut map, line);
         }
         map.insert(header::USER_AGENT, self.settings.user_agent.clone());
-        let state = self.state.lock();
-        if !state.left_host {
+        let origin = url.origin();
+        if origin == self.url.origin() {
             for line in &self.settings.extra_headers {
                 insert_header(&mut map, line);
             }
         }
         let request = match body {
-            Some(body) => self.client.post(url).body(body),
-            None => self.client.get(url),
+            Some(body) => self.client.post(url.clone()).body(body),
+            None => self.client.get(url.clone()),
         };
         let request = request.headers(map);
-        match &state.identity {
-            Some((user, password)) if !state.left_host => request.basic_auth(user, Some(password)),
-            _ => request,
+        let state = self.state.lock();
+        match state.logins.iter().find(|login| login.origin == origin) {
+            Some(login) => request.basic_auth(&login.user, Some(&login.password)),
+            None => request,
         }
     }
 
@@ -175,14 +207,13 @@ impl Drop for HttpClient {
     }
 }
 
-/// A transport over `client` to the repository at `url`, which carries no credentials.
+/// A transport over `client` to its repository.
 pub(crate) fn connect<'a>(
     client: &'a HttpClient,
-    url: &url::Url,
     protocol: Protocol,
     patience: &Patience<'a>,
 ) -> Result<Transport<'a>, gix::Error> {
-    let url = gix::url::parse(bstr::BStr::new(url.as_str()))?;
+    let url = gix::url::parse(bstr::BStr::new(client.url.as_str()))?;
     let backend = Backend {
         client,
         patience: Patience {
@@ -213,7 +244,8 @@ impl<'a> Http for Backend<'a> {
     ) -> Result<GetResponse<Headers<'a>, Body<'a>>, gix::Error> {
         let headers = to_strings(headers);
         let tail = &url[base_url.len()..];
-        let mut url = url.to_owned();
+        let mut url: url::Url = url.parse().map_err(gix::Error::from_error)?;
+        self.client.state.lock().location = self.client.url.clone();
         let mut redirects = 0;
         let response = loop {
             let request = self.client.request(&url, &headers, None);
@@ -230,6 +262,7 @@ impl<'a> Http for Backend<'a> {
             redirects += 1;
         };
         let service = url
+            .as_str()
             .rsplit_once("service=")
             .map_or("git-upload-pack", |(_, service)| service);
         let content_type = format!("application/x-{service}-advertisement");
@@ -256,7 +289,7 @@ impl<'a> Http for Backend<'a> {
         let content_type = format!("application/x-{service}-result");
         let body = PostBody::default();
         let request = Request {
-            url: url.to_owned(),
+            url: url.parse().map_err(gix::Error::from_error)?,
             headers,
             body: body.clone(),
             content_type: content_type.clone(),
@@ -279,15 +312,15 @@ impl<'a> Http for Backend<'a> {
 }
 
 impl Backend<'_> {
-    /// The place an answer redirects to, if it may be followed: git's rules are that it must be the same repository path
-    /// question at another place, and never from https to http.
+    /// The place an answer redirects to, if it may be followed: it must be the same question at another place, as with
+    /// git, and never go from https to http.
     fn follow(
         &mut self,
         response: &Response,
-        from: &str,
+        from: &url::Url,
         tail: &str,
         redirects: usize,
-    ) -> Result<String, Failure> {
+    ) -> Result<url::Url, Failure> {
         let location = response
             .headers()
             .get(header::LOCATION)
@@ -296,19 +329,18 @@ impl Backend<'_> {
         let refused = || Failure::Redirected {
             to: location.to_owned(),
         };
-        let from: url::Url = from.parse().map_err(|_| refused())?;
-        let to = from.join(location).map_err(|_| refused())?;
+        let mut to = from.join(location).map_err(|_| refused())?;
+        // Who may log in there is not for the server to say.
+        let _ = to.set_username("");
+        let _ = to.set_password(None);
         let safe = to.scheme() == "https" || to.scheme() == from.scheme();
-        let same_question = to.as_str().ends_with(tail);
-        if !self.client.settings.follow_redirects || redirects >= MAX_REDIRECTS || !safe || !same_question {
+        let base = to.as_str().strip_suffix(tail).ok_or_else(refused)?;
+        if !self.client.settings.follow_redirects || redirects >= MAX_REDIRECTS || !safe {
             return Err(refused());
         }
-        if to.origin() != from.origin() {
-            self.client.state.lock().left_host = true;
-        }
-        let base = &to.as_str()[..to.as_str().len() - tail.len()];
+        self.client.state.lock().location = base.parse().map_err(|_| refused())?;
         self.redirected_base = Some(base.to_owned());
-        Ok(to.into())
+        Ok(to)
     }
 }
 
@@ -346,7 +378,7 @@ enum Stage {
 }
 
 struct Request {
-    url: String,
+    url: url::Url,
     headers: Vec<String>,
     body: PostBody,
     content_type: String,

@@ -1,7 +1,7 @@
 //! The ways to reach a remote: HTTP with and without credentials, proxies and headers, ssh, remotes of old.
 
 use headstart_git::{CloneError, RemoteError, Warning};
-use headstart_testkit::{GitHttpServer, Sshd};
+use headstart_testkit::{Fault, GitHttpServer, On, Sshd};
 
 use crate::support::{Bench, assert_same};
 
@@ -128,6 +128,49 @@ fn wrong_credentials_are_refused_and_forgotten() {
         bench.listing(),
         ["helper.log", "origin"].map(str::to_owned).into()
     );
+}
+
+#[test]
+fn secrets_stay_with_the_host_they_are_for_when_a_redirect_leads_away() {
+    let mut bench = Bench::new();
+    let real = GitHttpServer::builder(bench.dir.path())
+        .basic_auth("me", "s3cret")
+        .start();
+    let first = GitHttpServer::start(bench.dir.path());
+    first.fail(
+        On::Discovery,
+        Fault::Redirect(format!(
+            "{}/info/refs?service=git-upload-pack",
+            real.url("origin")
+        )),
+    );
+    let log = bench.path("helper.log");
+    let helper = format!(
+        "!f() {{ echo \"$1\" >>'{0}'; cat >>'{0}'; echo username=me; echo password=s3cret; }}; f",
+        log.display()
+    );
+    bench.set(&[
+        ("credential.helper", &helper),
+        (
+            &format!("http.http://{}/.extraHeader", first.address()),
+            "Authorization: Bearer first",
+        ),
+    ]);
+    let mut options = bench.options(&first.url("moved"));
+    options.filter = "blob:none".parse().unwrap();
+    bench.clone(&options).unwrap();
+    for request in first.requests() {
+        assert_eq!(request.authorization, "Bearer first");
+    }
+    for request in real.requests() {
+        assert!(!request.authorization.contains("first"));
+    }
+    let asked = std::fs::read_to_string(&log).unwrap();
+    assert!(
+        asked.contains(&format!("host={}", real.address())) && !asked.contains("erase"),
+        "{asked}"
+    );
+    assert!(!asked.contains(&format!("host={}", first.address())), "{asked}");
 }
 
 #[test]
