@@ -22,7 +22,7 @@ use crate::{
     filter_spec::FilterSpec,
     progress::{Progress, Step, Warning},
     refs::{Head, RefPlan, RemoteRefs, Selection},
-    remote::{Conversation, Remote},
+    remote::{Conversation, Remote, RemoteError},
     remote_url::{RemoteUrl, configured_url},
     sparse::Cone,
 };
@@ -167,6 +167,14 @@ impl Cloning<'_> {
         let remote_name = remote_name.unwrap_or(BStr::new("origin")).to_owned();
         let (url, written_url) = self.url(&config)?;
         let shown_url = url.to_string();
+        if !is_remote_name(remote_name.as_ref()) {
+            let source = format!("clone.defaultRemoteName: {remote_name:?} is no name for a remote");
+            return Err(RemoteError::Setting {
+                url: shown_url,
+                source: std::io::Error::other(source),
+            }
+            .into());
+        }
 
         self.progress.start(Step::Connect, None);
         let remote = Remote::new(url, &config, self.environment, self.stop)?;
@@ -187,6 +195,13 @@ impl Cloning<'_> {
             url: shown_url.clone(),
             branch: options.branch.clone().unwrap_or_default(),
         })?;
+        if let Some((folder, file)) = plan.conflict() {
+            return Err(RemoteError::Protocol {
+                url: shown_url,
+                source: format!("{folder} and {file} cannot both be refs").into(),
+            }
+            .into());
+        }
         let (filter, depth) = self.agreed(&conversation, &refs, &plan);
         let cone = (!options.sparse.is_empty()).then(|| Cone::new(options.sparse.iter().cloned()));
         let rebase = config.string("branch.autosetuprebase");
@@ -243,6 +258,16 @@ impl Cloning<'_> {
             repository.write_shallow(&transferred.shallow)?;
             let mut followed = plan.followed_tags.clone();
             let objects = opened.to_thread_local().objects;
+            if let Some(lost) = plan
+                .fetched
+                .iter()
+                .find(|fetched| !objects.exists(&fetched.target.id))
+            {
+                return Err(CloneError::CorruptPack {
+                    url: shown_url,
+                    source: format!("{} is not in it, which {} is", lost.target.id, lost.remote_name).into(),
+                });
+            }
             followed.retain(|(_, target)| objects.exists(&target.id));
             repository.write_refs(&plan, &followed, remote_name.as_ref(), written_url.as_ref())?;
             if let Some(tip) = plan.head.tip().filter(|_| options.checkout)
@@ -304,6 +329,12 @@ impl Cloning<'_> {
         }
         (filter, depth)
     }
+}
+
+/// Whether git takes `name` for a remote: it becomes a part of refs.
+fn is_remote_name(name: &BStr) -> bool {
+    let tracking = [b"refs/remotes/".as_slice(), name, b"/branch"].concat();
+    gix::validate::reference::name(tracking.as_bstr()).is_ok()
 }
 
 /// A URL without its user and password, as git writes it into logs.

@@ -142,6 +142,21 @@ impl RefPlan {
             .map(|fetched| format!("{} {}\n", fetched.target.id, fetched.remote_name));
         lines.collect::<String>().into_bytes()
     }
+
+    /// Two refs of which one would have to be a folder for the other, if there are any: git refuses to have both.
+    pub(crate) fn conflict(&self) -> Option<(&BStr, &BStr)> {
+        let fetched = self
+            .fetched
+            .iter()
+            .filter_map(|fetched| fetched.local_name.as_ref());
+        let followed = self.followed_tags.iter().map(|(name, _)| name);
+        let names: BTreeSet<&BStr> = fetched.chain(followed).map(|name| name.as_bstr()).collect();
+        names.iter().find_map(|name| {
+            let folders = name.find_iter(b"/").map(|slash| name[..slash].as_bstr());
+            let taken = folders.filter_map(|folder| names.get(folder)).next()?;
+            Some((*taken, *name))
+        })
+    }
 }
 
 /// The branch or tag that was asked for does not exist.
@@ -446,6 +461,18 @@ mod tests {
             Some(("refs/remotes/origin/main".into(), id('a')))
         );
         assert!(plan.followed_tags.is_empty());
+    }
+
+    #[test]
+    fn a_ref_cannot_be_the_folder_of_another() {
+        let listed = |more: &str| {
+            let names = ["refs/heads/a", "refs/heads/a-b", more];
+            RemoteRefs::new(names.map(|name| direct(name, 'a')).to_vec())
+        };
+        let plan = listed("refs/heads/a/b/c").plan(&all()).unwrap();
+        let both = ["refs/remotes/origin/a", "refs/remotes/origin/a/b/c"].map(BStr::new);
+        assert_eq!(plan.conflict(), Some((both[0], both[1])));
+        assert_eq!(listed("refs/tags/a/b").plan(&all()).unwrap().conflict(), None);
     }
 
     #[test]

@@ -192,3 +192,39 @@ fn a_damaged_origin_is_reported_in_its_own_words() {
         "{error:?}"
     );
 }
+
+#[test]
+fn refs_that_exclude_each_other_are_refused() {
+    let bench = Bench::new();
+    let tip = bench.origin.git(["rev-parse", "HEAD"]);
+    let packed = format!("{tip} refs/heads/a\n{tip} refs/heads/a/b\n");
+    std::fs::write(bench.origin.path().join(".git/packed-refs"), packed).unwrap();
+    let error = remote(bench.clone(&bench.options("origin")).unwrap_err());
+    assert!(matches!(error, RemoteError::Protocol { .. }), "{error:?}");
+}
+
+#[test]
+fn a_pack_without_what_was_asked_for_makes_no_repository() {
+    let mut bench = Bench::new();
+    bench.origin.write_executable(
+        "hook",
+        "#!/bin/sh\ncat >/dev/null\ngit pack-objects -q --stdout </dev/null\n",
+    );
+    let hook = bench.origin.path().join("hook");
+    let config = format!("[uploadpack]\n\tpackObjectsHook = {}\n", hook.display());
+    std::fs::write(bench.path("origin/gitconfig"), config).unwrap();
+    bench
+        .vars
+        .push(("GIT_CONFIG_GLOBAL".into(), bench.path("origin/gitconfig").into()));
+    for checkout in [true, false] {
+        let mut options = bench.options("origin");
+        options.checkout = checkout;
+        let error = bench.clone(&options).unwrap_err();
+        let expected = match checkout {
+            true => matches!(error, CloneError::Worktree { .. }),
+            false => matches!(error, CloneError::CorruptPack { .. }),
+        };
+        assert!(expected, "{error:?}");
+        assert_eq!(bench.listing(), ["origin".to_owned()].into());
+    }
+}

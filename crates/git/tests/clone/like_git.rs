@@ -250,6 +250,32 @@ fn a_path_becomes_absolute() {
 }
 
 #[test]
+fn into_the_empty_folder_one_is_in() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("ours")).unwrap();
+    let cloned = same(&bench, &["--filter=blob:none"], |options| {
+        options.filter = "blob:none".parse().unwrap();
+        options.directory = "ours/.".into();
+    });
+    assert!(cloned.outcome.directory.ends_with("ours"));
+}
+
+#[test]
+fn the_suffix_of_a_repository_may_be_left_out() {
+    let bench = Bench::new();
+    std::fs::rename(bench.origin.path().join(".git"), bench.path("bare.git")).unwrap();
+    let _ = Repository::at(bench.path("bare.git")).git(["config", "core.bare", "true"]);
+    for url in [
+        "bare".to_owned(),
+        format!("file://{}", bench.path("bare").display()),
+    ] {
+        let mut options = bench.options(&url);
+        options.directory = format!("from-{}", url.len()).into();
+        bench.clone(&options).unwrap();
+    }
+}
+
+#[test]
 fn git_goes_on_from_there() {
     let bench = Bench::new();
     let mut options = bench.options(&bench.origin.file_url());
