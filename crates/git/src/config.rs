@@ -5,6 +5,7 @@ use headstart_process::ProcessError;
 
 use crate::environment::GitEnvironment;
 
+mod protocol;
 mod url_match;
 
 use url_match::UrlPattern;

@@ -64,6 +64,13 @@ impl<'a> Remote<'a> {
         environment: &'a GitEnvironment,
         interrupt: &'a AtomicBool,
     ) -> Result<Self, RemoteError> {
+        if !config.allows(url.protocol(), environment) {
+            let source = format!("{} is not allowed by protocol.allow", url.protocol());
+            return Err(RemoteError::Setting {
+                url: url.to_string(),
+                source: std::io::Error::other(source),
+            });
+        }
         let http = match &url {
             RemoteUrl::Http(http) => {
                 let mut bare = http.clone();
@@ -183,18 +190,21 @@ impl<'a> Remote<'a> {
         patience: &Patience<'s>,
         line: &mut Line<'_>,
     ) -> Result<Transport<'s>, RemoteError> {
+        let failed = |failure| RemoteError::from_failure(&self.url, failure, &Ending::default());
         match (&self.url, &self.http) {
             (RemoteUrl::Http(_), Some(client)) => transport::connect_http(client, self.protocol, patience)
                 .map_err(|source| RemoteError::protocol(&self.url, source)),
             (RemoteUrl::Ssh(ssh), _) => {
                 let (transport, ending) =
-                    transport::connect_ssh(ssh, self.environment, self.config, self.protocol, patience)?;
+                    transport::connect_ssh(ssh, self.environment, self.config, self.protocol, patience)
+                        .map_err(failed)?;
                 line.ending = ending;
                 Ok(transport)
             }
             (RemoteUrl::Local(path), _) => {
                 let (transport, ending) =
-                    transport::connect_local(path, self.environment, self.protocol, patience)?;
+                    transport::connect_local(path, self.environment, self.protocol, patience)
+                        .map_err(failed)?;
                 line.ending = ending;
                 Ok(transport)
             }

@@ -36,7 +36,7 @@ pub enum ParseRemoteUrlError {
     /// It cannot be read as a URL of its kind.
     #[error("{url} is no valid URL: {reason}")]
     Invalid {
-        /// The text, without a password.
+        /// The text, without secrets.
         url: String,
         /// What is wrong with it.
         reason: String,
@@ -109,6 +109,15 @@ impl RemoteUrl {
         }
     }
 
+    /// What git calls the way it is reached, in `protocol.<name>.allow`.
+    pub(crate) fn protocol(&self) -> &str {
+        match self {
+            RemoteUrl::Http(url) => url.scheme(),
+            RemoteUrl::Ssh(_) => "ssh",
+            RemoteUrl::Local(_) => "file",
+        }
+    }
+
     /// The user and password within the URL, decoded.
     pub(crate) fn credentials(&self) -> (Option<String>, Option<String>) {
         let RemoteUrl::Http(url) = self else {
@@ -121,12 +130,16 @@ impl RemoteUrl {
 }
 
 impl fmt::Display for RemoteUrl {
-    /// For messages: without a password.
+    /// For messages: without secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RemoteUrl::Http(url) => f.write_str(&redact(BStr::new(url.as_str()))),
             RemoteUrl::Ssh(ssh) => match ssh.port {
-                Some(port) => write!(f, "ssh://{}:{port}/{}", ssh.destination, ssh.path),
+                Some(port) => {
+                    let path = ssh.path.strip_prefix(b"/").unwrap_or(&ssh.path).as_bstr();
+                    let url = format!("ssh://{}:{port}/{path}", ssh.destination);
+                    f.write_str(&redact(url.as_bytes().into()))
+                }
                 None => write!(f, "{}:{}", ssh.destination, ssh.path),
             },
             RemoteUrl::Local(path) => write!(f, "{}", path.display()),
@@ -170,20 +183,22 @@ pub fn default_directory(url: &BStr) -> Option<BString> {
     (!name.is_empty() && name != "." && name != "..").then_some(name)
 }
 
-/// Takes the password out of a URL, for messages.
+/// Takes secrets out of a URL, for messages: passwords, and users of HTTP, who may be tokens.
 pub(crate) fn redact(text: &BStr) -> String {
     let shown = || text.to_str_lossy().into_owned();
     let Some((scheme, rest)) = split_scheme(text) else {
         return shown();
     };
-    let (authority, path) = rest.split_at(rest.find_byte(b'/').unwrap_or(rest.len()));
+    let (authority, path) = rest.split_at(rest.find_byteset(b"/?#").unwrap_or(rest.len()));
     let Some((user, host)) = authority.rsplit_once_str("@") else {
         return shown();
     };
-    let Some((user, _)) = user.split_once_str(":") else {
-        return shown();
+    let user = match user.split_once_str(":") {
+        _ if scheme.to_ascii_lowercase().starts_with(b"http") => b"".to_vec(),
+        Some((user, _)) => [user, b":***@"].concat(),
+        None => [user, b"@"].concat(),
     };
-    [scheme, b"://", user, b":***@", host, path]
+    [scheme, b"://", &user, host, path]
         .concat()
         .to_str_lossy()
         .into_owned()
@@ -395,16 +410,21 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_not_shown() {
-        assert_eq!(
-            redact(BStr::new("https://me:secret@host/a")),
-            "https://me:***@host/a"
-        );
-        assert_eq!(redact(BStr::new("https://me@host/a")), "https://me@host/a");
-        assert_eq!(
-            parse("https://me:s%40x@host/a").unwrap().to_string(),
-            "https://me:***@host/a"
-        );
+    fn secrets_are_not_shown() {
+        for (url, shown) in [
+            ("https://me:secret@host/a", "https://host/a"),
+            ("https://token@host/a@b", "https://host/a@b"),
+            ("ssh://me:secret@host:22/a", "ssh://me:***@host:22/a"),
+            ("ssh://me@host/a", "ssh://me@host/a"),
+        ] {
+            assert_eq!(redact(BStr::new(url)), shown);
+        }
+        for (url, shown) in [
+            ("https://me:s%40x@host/a", "https://host/a"),
+            ("ssh://me:secret@host:22/a", "ssh://me:***@host:22/a"),
+        ] {
+            assert_eq!(parse(url).unwrap().to_string(), shown);
+        }
         let credentials = parse("https://me:s%40x@host/a").unwrap().credentials();
         assert_eq!(credentials, (Some("me".to_owned()), Some("s@x".to_owned())));
     }

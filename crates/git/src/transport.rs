@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use headstart_process::ProcessError;
 use parking_lot::Mutex;
 
 mod http;
@@ -51,6 +52,14 @@ pub(crate) enum Failure {
     Redirected { to: String },
     /// A setting cannot be followed.
     Setting(io::Error),
+    /// A program that leads to the remote could not be run.
+    Process(ProcessError),
+}
+
+impl From<ProcessError> for Failure {
+    fn from(error: ProcessError) -> Self {
+        Failure::Process(error)
+    }
 }
 
 /// Where a transport leaves the reason of a failure: the layers between it and the caller know only of I/O errors.

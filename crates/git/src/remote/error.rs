@@ -196,6 +196,7 @@ impl RemoteError {
             Failure::NotGit { content_type } => RemoteError::NotGit { url, content_type },
             Failure::Redirected { to } => RemoteError::Redirected { url, to },
             Failure::Setting(source) => RemoteError::Setting { url, source },
+            Failure::Process(error) => RemoteError::Process(error),
         }
     }
 }

@@ -20,7 +20,7 @@ use gix_transport::{
         git::{ConnectMode, blocking_io::Connection},
     },
 };
-use headstart_process::{Command, ProcessError};
+use headstart_process::Command;
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -84,7 +84,7 @@ pub(crate) fn connect_local<'a>(
     environment: &GitEnvironment,
     protocol: Protocol,
     patience: &Patience<'a>,
-) -> Result<(Transport<'a>, Ending), ProcessError> {
+) -> Result<(Transport<'a>, Ending), Failure> {
     let command = environment
         .remote_command(&environment.program)
         .arg("upload-pack")
@@ -100,8 +100,9 @@ pub(crate) fn connect_ssh<'a>(
     config: &GitConfig,
     protocol: Protocol,
     patience: &Patience<'a>,
-) -> Result<(Transport<'a>, Ending), ProcessError> {
+) -> Result<(Transport<'a>, Ending), Failure> {
     let command = ssh::command(url, environment, config, protocol)
+        .map_err(|reason| Failure::Setting(io::Error::other(reason)))?
         // It asks for passwords and unknown host keys on the terminal.
         .foreground();
     start(announcing(command, protocol), protocol, patience)
@@ -119,7 +120,7 @@ fn start<'a>(
     command: Command,
     protocol: Protocol,
     patience: &Patience<'a>,
-) -> Result<(Transport<'a>, Ending), ProcessError> {
+) -> Result<(Transport<'a>, Ending), Failure> {
     let mut child = command.spawn_piped()?;
     let (stdin, stdout, stderr) = match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
         (Some(stdin), Some(stdout), Some(stderr)) => (stdin, stdout, stderr),

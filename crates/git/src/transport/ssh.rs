@@ -26,13 +26,13 @@ enum Variant {
     Simple,
 }
 
-/// The command that opens a connection to `url` and runs `git-upload-pack` there.
+/// The command that opens a connection to `url` and runs `git-upload-pack` there, or why there is none.
 pub(super) fn command(
     url: &SshUrl,
     environment: &GitEnvironment,
     config: &GitConfig,
     protocol: Protocol,
-) -> Command {
+) -> Result<Command, &'static str> {
     let (command, variant) = program(url, environment, config);
     let mut options: Vec<OsString> = Vec::new();
     if variant == Variant::Ssh && protocol == Protocol::V2 {
@@ -45,14 +45,14 @@ pub(super) fn command(
         match variant {
             Variant::Ssh => options.extend(["-p".into(), port.to_string().into()]),
             Variant::Plink | Variant::TortoisePlink => options.extend(["-P".into(), port.to_string().into()]),
-            Variant::Simple => {}
+            Variant::Simple => return Err("this ssh program cannot be told a port"),
         }
     }
     let remote_command = [b"git-upload-pack ".as_slice(), &quote(&url.path)].concat();
-    command
+    Ok(command
         .args(options)
         .arg(&url.destination)
-        .arg(OsStr::from_bytes(&remote_command))
+        .arg(OsStr::from_bytes(&remote_command)))
 }
 
 /// The program before its options, in git's order of precedence, and what it is.
@@ -141,7 +141,7 @@ fn quote(path: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn line(vars: &[(&str, &str)], port: Option<u16>) -> String {
+    fn line(vars: &[(&str, &str)], port: Option<u16>) -> Result<String, &'static str> {
         let environment = GitEnvironment {
             program: "git".into(),
             vars: vars
@@ -156,7 +156,7 @@ mod tests {
             port,
             path: "it's".into(),
         };
-        command(&url, &environment, &GitConfig::default(), Protocol::V2).display()
+        command(&url, &environment, &GitConfig::default(), Protocol::V2).map(|command| command.display())
     }
 
     #[test]
@@ -164,19 +164,23 @@ mod tests {
         let upload = r"git-upload-pack 'it'\''s'";
         assert_eq!(
             line(&[], Some(22)),
-            format!("ssh -o SendEnv=GIT_PROTOCOL -p 22 me@host {upload}")
+            Ok(format!("ssh -o SendEnv=GIT_PROTOCOL -p 22 me@host {upload}"))
         );
         assert_eq!(
             line(&[("GIT_SSH", "/x/plink")], Some(22)),
-            format!("/x/plink -P 22 me@host {upload}")
+            Ok(format!("/x/plink -P 22 me@host {upload}"))
         );
         assert_eq!(
             line(&[("GIT_SSH_COMMAND", "ssh -i key")], None),
-            format!("sh -c ssh -i key \"$@\" ssh -i key -o SendEnv=GIT_PROTOCOL me@host {upload}")
+            Ok(format!(
+                "sh -c ssh -i key \"$@\" ssh -i key -o SendEnv=GIT_PROTOCOL me@host {upload}"
+            ))
         );
         assert_eq!(
-            line(&[("GIT_SSH", "/bin/false")], Some(22)),
-            format!("/bin/false me@host {upload}")
+            line(&[("GIT_SSH", "/bin/false")], None),
+            Ok(format!("/bin/false me@host {upload}"))
         );
+        let with_port = line(&[("GIT_SSH", "/bin/false")], Some(22));
+        assert!(with_port.is_err(), "it would go to another port than it should");
     }
 }

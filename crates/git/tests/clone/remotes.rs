@@ -212,6 +212,23 @@ fn headers_and_rewrites_of_the_configuration_are_used() {
 }
 
 #[test]
+fn settings_that_forbid_or_mean_nothing_stop_the_clone() {
+    for setting in [
+        ("protocol.file.allow", "never"),
+        ("protocol.allow", "never"),
+        ("clone.defaultRemoteName", "../out"),
+    ] {
+        let mut bench = Bench::new();
+        bench.set(&[setting]);
+        let error = bench.clone(&bench.options("origin")).unwrap_err();
+        assert!(
+            matches!(error, CloneError::Remote(RemoteError::Setting { .. })),
+            "{setting:?}: {error:?}"
+        );
+    }
+}
+
+#[test]
 fn a_proxy_gets_the_requests() {
     for by in ["http.proxy", "http_proxy", "all_proxy"] {
         let mut bench = Bench::new();
