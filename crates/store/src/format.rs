@@ -119,6 +119,18 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
+    /// The same for records that take more memory than bytes here, of which there may be `most`.
+    pub(crate) fn count_up_to(&mut self, most: usize, record_bytes: usize) -> Result<usize, FormatError> {
+        let mut ahead = Reader(self.0);
+        let count = ahead.u32()?;
+        if count as usize > most {
+            return Err(FormatError::invalid(format!(
+                "a table claims to have {count} rows; {most} are the most"
+            )));
+        }
+        self.count(record_bytes)
+    }
+
     /// Takes `count` fields of one kind.
     pub(crate) fn column<T>(
         &mut self,

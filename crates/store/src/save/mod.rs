@@ -356,7 +356,7 @@ impl Engine<'_> {
         let (files, content_bytes) = (tree.files(), tree.content_bytes());
         let snapshot =
             Snapshot::new(stream.packs, stream.frames, stream.chunks, tree, xattrs).map_err(too_large)?;
-        let stored = Bytes::from(snapshot.encode());
+        let stored = Bytes::from(snapshot.encode().map_err(too_large)?);
         drop(snapshot);
         let id = SnapshotId::of(&stored);
         let snapshot_bytes = stored.len() as u64;

@@ -1,21 +1,28 @@
 //! Writing snapshots. `docs/design/store-format.md` describes each byte.
 
 use super::{MAGIC, Snapshot};
-use crate::{Node, NodeKind, format::PutField as _};
+use crate::{FormatError, Node, NodeKind, format::PutField as _};
 
 /// Higher than that of frames: a snapshot is written once and read by every restore, before anything else.
 const ZSTD_LEVEL: i32 = 6;
 
 impl Snapshot {
-    /// The stored form. The same snapshot always gives the same bytes.
-    pub fn encode(&self) -> Vec<u8> {
+    /// The stored form. The same snapshot always gives the same bytes. One that could not be read again is an error.
+    pub fn encode(&self) -> Result<Vec<u8>, FormatError> {
         let body = self.encode_body();
         let compressed = zstd::bulk::compress(&body, ZSTD_LEVEL).expect("compressing into memory succeeds");
+        let limit = Self::max_body_bytes(compressed.len());
+        if body.len() as u64 > limit {
+            return Err(FormatError::invalid(format!(
+                "its listing has {} bytes; {limit} are the most for one like it",
+                body.len()
+            )));
+        }
         let mut stored = Vec::with_capacity(16 + compressed.len());
         stored.extend_from_slice(MAGIC);
         stored.put_u64(body.len() as u64);
         stored.extend_from_slice(&compressed);
-        stored
+        Ok(stored)
     }
 
     /// Columns instead of records: like values side by side compress to half the size.

@@ -12,6 +12,15 @@ use crate::{Codec, FormatError, Tree, chunker::MAX_CHUNK_BYTES, frame::MAX_FRAME
 
 /// Format and version of stored snapshots.
 const MAGIC: &[u8; 8] = b"hssnap01";
+/// The largest body that is written or inflated. In bytes; about ten million files.
+const MAX_BODY_BYTES: u64 = 2 << 30;
+/// A larger body that claims to inflate further than [`MAX_RATIO`] times is a bomb. In bytes. Smaller ones may: the chunks
+/// of a large file of zeros are all the same.
+const UNSUSPICIOUS_BODY_BYTES: u64 = 64 << 20;
+/// Listings of ordinary trees reach some thirty.
+const MAX_RATIO: u64 = 256;
+/// The most attributes: each takes several times the memory that it takes in the body.
+const MAX_XATTRS: usize = 1 << 24;
 
 /// The listing of a tree, with where the bytes of its files are. Valid by construction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +125,13 @@ impl Snapshot {
         &self.xattrs
     }
 
+    /// The most bytes the body of a snapshot may have that takes `compressed_bytes`.
+    fn max_body_bytes(compressed_bytes: usize) -> u64 {
+        (compressed_bytes as u64)
+            .saturating_mul(MAX_RATIO)
+            .clamp(UNSUSPICIOUS_BODY_BYTES, MAX_BODY_BYTES)
+    }
+
     fn check(&self) -> Result<(), FormatError> {
         for frame in &self.frames {
             let pack = self
@@ -151,6 +167,11 @@ impl Snapshot {
         if stream_bytes != content_bytes {
             return Err(FormatError::invalid(format!(
                 "its files have {content_bytes} bytes, its chunks {stream_bytes}"
+            )));
+        }
+        if self.xattrs.len() > MAX_XATTRS {
+            return Err(FormatError::invalid(format!(
+                "it lists more than {MAX_XATTRS} attributes"
             )));
         }
         let key = |xattr: &Xattr| (xattr.node, xattr.name.clone());

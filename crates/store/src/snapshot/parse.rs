@@ -1,15 +1,11 @@
 //! Reading snapshots. Their bytes are foreign: allocations are bounded by what is there, and nothing panics.
 
-use super::{ChunkRef, FrameRef, MAGIC, PackRef, Snapshot, Xattr};
+use super::{ChunkRef, FrameRef, MAGIC, MAX_XATTRS, PackRef, Snapshot, Xattr};
 use crate::{
     Codec, FormatError, Mtime, Node, NodeKind, Tree,
     format::{Reader, check_magic},
+    tree::MAX_NODES,
 };
-
-/// The largest body that is inflated. In bytes; about ten million files.
-const MAX_BODY_BYTES: u64 = 2 << 30;
-/// A body that claims to inflate further than this many times is a bomb: listings reach some thirty.
-const MAX_RATIO: u64 = 256;
 
 impl Snapshot {
     /// Reads the stored form. Does not check it against its name: `StoreExt::read` does.
@@ -17,10 +13,7 @@ impl Snapshot {
         let mut header = Reader(stored);
         check_magic(header.take(MAGIC.len().min(stored.len()))?, MAGIC, "snapshot")?;
         let body_bytes = header.u64()?;
-        let allowed = (header.0.len() as u64)
-            .saturating_mul(MAX_RATIO)
-            .min(MAX_BODY_BYTES);
-        if body_bytes > allowed {
+        if body_bytes > Self::max_body_bytes(header.0.len()) {
             return Err(FormatError::invalid(format!(
                 "it claims to inflate to {body_bytes} bytes"
             )));
@@ -63,7 +56,7 @@ fn parse_body(body: &[u8]) -> Result<Snapshot, FormatError> {
         })
     })?;
     let tree = Tree::new(parse_nodes(&mut body)?)?;
-    let xattrs = body.count(10)?;
+    let xattrs = body.count_up_to(MAX_XATTRS, 10)?;
     let xattrs = body.column(xattrs, |body| {
         let node = body.u32()?;
         let name_bytes = body.u16()?;
@@ -80,7 +73,7 @@ fn parse_body(body: &[u8]) -> Result<Snapshot, FormatError> {
 
 fn parse_nodes(body: &mut Reader<'_>) -> Result<Vec<Node>, FormatError> {
     // Kind, parent, mode, length of the name, time: what every node has.
-    let count = body.count(1 + 4 + 2 + 2 + 12)?;
+    let count = body.count_up_to(MAX_NODES, 1 + 4 + 2 + 2 + 12)?;
     let kinds = body.take(count)?;
     let parents = body.column(count, Reader::u32)?;
     let modes = body.column(count, Reader::u16)?;
