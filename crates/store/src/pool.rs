@@ -5,7 +5,8 @@
 //! is dropped. (An edit that restores length and time is not noticed here but by `verify`, which reads it.)
 
 use std::{
-    fs::DirBuilder,
+    fs::{DirBuilder, File},
+    io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::DirBuilderExt as _,
@@ -13,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use headstart_digest::Digest;
+use headstart_digest::{Digest, Hasher};
 use headstart_fs::{AtPath as _, PathError};
 use rustix::{
     fs::{self, AtFlags, FileType, Mode, OFlags},
@@ -107,12 +108,22 @@ impl Pool {
         }
     }
 
-    /// Keeps the finished file `name` in `folder`, which is `node`, for later. That it could not is no error.
-    pub(crate) fn keep(&self, node: &Node, folder: impl AsFd, name: &[u8]) {
-        let Some(pooled) = file_name(node) else {
+    /// Keeps the finished file `name` in `folder`, which is `node`, for later. `body` is what it holds, if that is at hand.
+    /// That it could not is no error.
+    ///
+    /// A snapshot that lies about the digest of a file harms itself; the pool must not carry the lie to other snapshots.
+    pub(crate) fn keep(&self, node: &Node, body: Option<&[u8]>, folder: impl AsFd, name: &[u8]) {
+        let folder = folder.as_fd();
+        let (NodeKind::File { digest, .. }, Some(pooled)) = (&node.kind, file_name(node)) else {
             return;
         };
-        let folder = folder.as_fd();
+        let actual = match body {
+            Some(body) => Ok(Digest::of(body)),
+            None => digest_of(folder, name),
+        };
+        if !actual.is_ok_and(|actual| actual == *digest) {
+            return;
+        }
         let _ = match self.method {
             Method::Hardlink => fs::linkat(folder, name, &self.folder, &*pooled, AtFlags::empty()),
             Method::Reflink => self.keep_reflink(node, folder, name, &pooled),
@@ -162,6 +173,14 @@ fn file_name(node: &Node) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn digest_of(folder: impl AsFd, name: &[u8]) -> io::Result<Digest> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(fs::openat(folder, name, flags, Mode::empty())?);
+    let mut hasher = Hasher::new();
+    io::copy(&mut file, &mut hasher)?;
+    Ok(hasher.finish())
 }
 
 fn format_name(digest: &Digest, mode: u16, mtime: Mtime) -> String {

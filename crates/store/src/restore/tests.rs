@@ -2,11 +2,12 @@
 
 use std::{os::unix::ffi::OsStrExt as _, os::unix::fs::symlink, path::Path};
 
+use headstart_digest::Digest;
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    EntryName, NoProgress, PruneStore as _, StoreExt as _, save_only,
+    EntryName, NoProgress, NodeKind, PruneStore as _, StoreExt as _, Tree, save_only,
     testing::{Bench, What, chmod, manifest, noise, touch, write},
 };
 
@@ -233,6 +234,60 @@ fn linked_files_come_from_the_pool_and_an_edited_one_does_not() {
     bench.restore("k");
     assert_eq!(manifest(&bench.from().join("d")), manifest(&bench.to().join("d")));
     assert_ne!(std::fs::metadata(bench.to().join("d/run")).unwrap().ino(), first);
+}
+
+/// Saves `from` under `key` again, with the digests of its files exchanged for that of `claimed`.
+fn save_claiming(bench: &Bench, key: &str, path: &str, claimed: &[u8]) {
+    let id = ContentId::Snapshot(bench.save(&format!("{key} honest"), &[path]).snapshot);
+    let stored = bench.runtime.block_on(bench.store.read(id)).unwrap();
+    let honest = Snapshot::parse(&stored).unwrap();
+    let mut nodes = honest.tree().clone().into_nodes();
+    for node in &mut nodes {
+        if let NodeKind::File { digest, .. } = &mut node.kind {
+            *digest = Digest::of(claimed);
+        }
+    }
+    let (packs, frames, chunks) = (honest.packs(), honest.frames(), honest.chunks());
+    let (packs, frames, chunks) = (packs.to_vec(), frames.to_vec(), chunks.to_vec());
+    let lying = Snapshot::new(packs, frames, chunks, Tree::new(nodes).unwrap(), Vec::new()).unwrap();
+    let stored = bytes::Bytes::from(lying.encode().unwrap());
+    let id = SnapshotId::of(&stored);
+    let name = EntryName::new("test".parse().unwrap(), key).unwrap();
+    let entry = crate::conformance::sample_entry(ContentId::Snapshot(id));
+    bench
+        .runtime
+        .block_on(async {
+            bench.store.write_bytes(ContentId::Snapshot(id), stored).await?;
+            bench.store.create_entry(&name, &entry).await
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_snapshot_that_lies_about_digests_does_not_reach_other_trees_through_the_pool() {
+    let mut bench = Bench::new();
+    bench.link = LinkMode::Hardlink;
+    for bytes in [100, 9 << 20] {
+        let (good, evil) = (noise(bytes, 1), noise(bytes, 2));
+        let save = |body: &[u8]| {
+            write(bench.from().join("d/file"), body);
+            touch(bench.from().join("d/file"), 1, 2);
+            touch(bench.from().join("d"), 1, 2);
+        };
+        save(&evil);
+        save_claiming(&bench, &format!("evil {bytes}"), "d", &good);
+        save(&good);
+        bench.save(&format!("good {bytes}"), &["d"]);
+
+        bench.restore(&format!("evil {bytes}"));
+        std::fs::remove_dir_all(bench.to()).unwrap();
+        bench.restore(&format!("good {bytes}"));
+        assert!(
+            std::fs::read(bench.to().join("d/file")).unwrap() == good,
+            "{bytes}"
+        );
+        std::fs::remove_dir_all(bench.to()).unwrap();
+    }
 }
 
 #[test]

@@ -240,8 +240,10 @@ impl<'a> Writer<'a> {
             if let Some(pool) = &self.pool
                 && self.xattrs_of(piece.node).is_empty()
             {
+                let node = &self.snapshot.tree().nodes()[piece.node as usize];
                 let (folder, name) = dirs.place(piece.node)?;
-                pool.keep(&self.snapshot.tree().nodes()[piece.node as usize], folder, name);
+                let is_whole = bytes.len() as u64 == node.size_bytes();
+                pool.keep(node, is_whole.then_some(bytes), folder, name);
             }
         }
         Ok(())
