@@ -421,12 +421,11 @@ impl Engine<'_> {
             )?;
         }
         for anchor in staged {
-            let is_folder = nodes[anchor.node as usize].kind == NodeKind::Directory;
             let replaces = plan.actions[anchor.node as usize] == Action::Replace;
             let (folder, name) = published.place(anchor.node)?;
             let mut renamed = fs::renameat(&anchor.parent, &*anchor.name, folder, name);
             // A folder and something else do not replace each other.
-            if replaces && (is_folder || renamed == Err(Errno::ISDIR)) && renamed.is_err() {
+            if replaces && matches!(renamed, Err(Errno::NOTDIR | Errno::ISDIR)) {
                 renamed = staging::remove_tree(folder, name)
                     .and_then(|()| fs::renameat(&anchor.parent, &*anchor.name, folder, name));
             }
