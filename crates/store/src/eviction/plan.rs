@@ -9,7 +9,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::{EvictionReason, GcPlan, GcPolicy, PlannedEntry};
-use crate::{ContentId, ContentKind, EntryInfo, PruneStore, Snapshot, StoreError};
+use crate::{ContentId, ContentKind, EntryInfo, FormatError, PruneStore, Snapshot, StoreError};
 
 /// Entries and snapshots read at once.
 const PARALLEL_READS: usize = 8;
@@ -73,14 +73,19 @@ async fn read(
         candidate.last_used = candidate.last_used.max(*last_used);
     }
     match store.inspect(snapshot).await {
-        Ok(stored) => {
-            if let Ok(parsed) = Snapshot::parse(&stored) {
+        Ok(stored) => match Snapshot::parse(&stored) {
+            Ok(parsed) => {
                 candidate.needs.push(snapshot);
                 candidate
                     .needs
                     .extend(parsed.packs().iter().map(|pack| ContentId::Pack(pack.id)));
             }
-        }
+            // A newer program's: which packs it needs is not for this one to say.
+            Err(error @ FormatError::Version { .. }) => {
+                return Err(error.in_store(snapshot, store.location()));
+            }
+            Err(_) => {}
+        },
         Err(StoreError::Missing { .. } | StoreError::TooLarge { .. }) => {}
         Err(error) => return Err(error),
     }

@@ -5,7 +5,7 @@ use headstart_digest::{ChunkId, Digest, PackId};
 use super::*;
 use crate::{
     ChunkRef, Codec, CreatedEntry, Entry, FrameRef, MemoryStore, Mtime, Node, NodeKind, PackRef,
-    PruneStore as _, Snapshot, Store as _, StoreExt as _, Tree, conformance,
+    PruneStore as _, Snapshot, Store as _, StoreError, StoreExt as _, Tree, conformance,
 };
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -66,7 +66,11 @@ async fn add(store: &MemoryStore, hour: i64, key: &str, seeds: &[u8]) -> Content
         }
         packs.push(PackId::from(*id.digest()));
     }
-    let stored = snapshot(&packs).encode();
+    add_snapshot(store, key, snapshot(&packs).encode().unwrap()).await
+}
+
+/// Saves an entry that stands for these bytes.
+async fn add_snapshot(store: &MemoryStore, key: &str, stored: Vec<u8>) -> ContentId {
     let id = ContentId::new(crate::ContentKind::Snapshot, Digest::of(&stored));
     store.write_bytes(id, stored.into()).await.unwrap();
     let entry = Entry {
@@ -210,6 +214,17 @@ async fn entries_that_stand_for_nothing_go() {
     let plan = plan(&store, &policy(100)).await;
     assert_eq!(gone(&plan), [("a", EvictionReason::Broken)]);
     assert_eq!(plan.content.len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_newer_program_wrote_is_not_taken_for_broken() {
+    let store = MemoryStore::new();
+    add(&store, 10, "a", &[1]).await;
+    let mut newer = snapshot(&[]).encode().unwrap();
+    newer[7] = b'2';
+    add_snapshot(&store, "b", newer).await;
+    let planned = plan_gc(&store, &policy(30), &AtomicBool::new(false)).await;
+    assert!(matches!(planned, Err(StoreError::Unsupported(_))), "{planned:?}");
 }
 
 #[tokio::test]
