@@ -60,9 +60,15 @@ impl Inner {
         let Some(aside) = aside else {
             return Ok(false);
         };
-        if is_unused(modified(&aside).at("look at", &aside)?) {
-            fs::remove_file(&aside).at("remove", &aside)?;
-            return Ok(true);
+        match modified(&aside) {
+            Ok(time) if is_unused(time) => {
+                self.remove(&aside)?;
+                return Ok(true);
+            }
+            Ok(_) => {}
+            // Another process swept it with the debris, which takes only what is old.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(error).at("look at", &aside).map_err(StoreError::from),
         }
         fs::rename(&aside, &path).at("put back", &path)?;
         Ok(false)
