@@ -43,7 +43,7 @@ pub enum Warning {
 
 /// Told how far the work is. It never decides anything; calls come from several threads.
 pub trait Progress: Send + Sync {
-    /// `step` begins; `total` is how much will be counted, where that is known.
+    /// `step` begins; `total` is how much will be counted, where that is known. Comes again when it is known later.
     fn start(&self, step: Step, total: Option<u64>);
     /// `amount` more of `step` is done.
     fn advance(&self, step: Step, amount: u64);

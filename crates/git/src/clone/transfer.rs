@@ -4,7 +4,10 @@ use std::{
     io::BufRead,
     num::NonZeroU32,
     path::PathBuf,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -180,7 +183,7 @@ impl Transfer<'_> {
         self.progress.start(Step::ReceiveTip, None);
         let on_bytes = |bytes| {
             self.progress.advance(Step::ReceiveTip, bytes);
-            meter.update(writer.progress());
+            meter.update(&writer);
         };
         let promisor = self.plan.promisor_lines(&request.wants);
         let fetched = self.fetch(conversation, &request, &promisor, &on_bytes, Some(&writer))?;
@@ -270,8 +273,9 @@ impl Transfer<'_> {
     ) -> Result<(), CloneError> {
         // What the refs need is not here yet while the history comes; nobody may take that for damage.
         self.repository.write_shallow(&transferred.shallow)?;
-        let written = writer.finish(&self.opened.to_thread_local().objects, self.stop)?;
-        meter.update(written);
+        meter.update(&writer);
+        let objects = self.opened.to_thread_local().objects;
+        let written = writer.finish(&objects, self.stop, &|writer| meter.update(writer))?;
         self.progress.finish(Step::WriteFiles);
         transferred.worktree = Some(written);
         transferred.worktree_ready = Some(self.started.elapsed());
@@ -284,6 +288,8 @@ impl Transfer<'_> {
 struct Meter<'a> {
     progress: &'a dyn Progress,
     reported: AtomicU64,
+    /// Set when the total was told.
+    total: OnceLock<()>,
 }
 
 impl<'a> Meter<'a> {
@@ -292,12 +298,20 @@ impl<'a> Meter<'a> {
         Meter {
             progress,
             reported: AtomicU64::new(0),
+            total: OnceLock::new(),
         }
     }
 
-    fn update(&self, written: WrittenWorktree) {
-        let before = self.reported.fetch_max(written.files, Ordering::Relaxed);
-        if let Some(more @ 1..) = written.files.checked_sub(before) {
+    fn update(&self, writer: &WorktreeWriter) {
+        if self.total.get().is_none()
+            && let Some(total) = writer.total_files()
+            && self.total.set(()).is_ok()
+        {
+            self.progress.start(Step::WriteFiles, Some(total));
+        }
+        let files = writer.progress().files;
+        let before = self.reported.fetch_max(files, Ordering::Relaxed);
+        if let Some(more @ 1..) = files.checked_sub(before) {
             self.progress.advance(Step::WriteFiles, more);
         }
     }

@@ -28,7 +28,7 @@ mod temp_pack;
 use budget::Budget;
 use entry::{EntryForm, Inflater};
 pub(crate) use error::PackError;
-use resolve::{Failed, Resolver};
+use resolve::{Failed, Resolver, StopOnPanic};
 use schedule::{Arrival, Content};
 use stream::PackStream;
 use temp_pack::TempPack;
@@ -116,6 +116,7 @@ fn receive_within(
         for _ in 0..options.threads.max(1) {
             scope.spawn(|| resolver.work());
         }
+        let _stop_workers = StopOnPanic(&resolver);
         let received = read_entries(stream, objects, &resolver, budget);
         match received {
             Ok((_, bytes)) => {

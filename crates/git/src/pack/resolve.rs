@@ -272,10 +272,10 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// A worker that panics must not leave the others waiting for it.
-struct StopOnPanic<'a>(&'a Resolver<'a>);
+/// A worker or reader that panics must not leave the others waiting for it.
+pub(super) struct StopOnPanic<'a, 'r>(pub(super) &'a Resolver<'r>);
 
-impl Drop for StopOnPanic<'_> {
+impl Drop for StopOnPanic<'_, '_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.fail(None);

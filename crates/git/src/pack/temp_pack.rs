@@ -57,6 +57,7 @@ impl<'a> TempPack<'a> {
         idx.as_file().sync_data().at("sync", idx.path())?;
         let rev = temp_file(self.dir, "tmp_rev_")?;
         write_rev(rev.as_file(), &order, id).at("write", rev.path())?;
+        rev.as_file().sync_data().at("sync", rev.path())?;
         let promisor = promisor
             .map(|content| {
                 let file = temp_file(self.dir, "tmp_promisor_")?;

@@ -133,6 +133,25 @@ fn indexed_by_git(pack: &[u8]) -> (TempDir, PathBuf) {
 }
 
 #[test]
+fn a_reader_that_panics_does_not_leave_the_workers_waiting() {
+    let repository = repository();
+    let pack = pack_of(repository.path(), &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let received = std::panic::catch_unwind(|| {
+        let options = ReceiveOptions {
+            pack_dir: dir.path(),
+            promisor: None,
+            threads: 2,
+            interrupt: &AtomicBool::new(false),
+            on_bytes: &|_| panic!("on purpose"),
+        };
+        receive_pack(&mut &pack[..], &options, None)
+    });
+    assert!(received.is_err());
+    assert!(names(dir.path()).is_empty());
+}
+
+#[test]
 fn index_and_reverse_index_are_those_of_git() {
     let repository = repository();
     for args in [

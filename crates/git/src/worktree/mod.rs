@@ -112,6 +112,11 @@ impl WorktreeWriter {
         }
     }
 
+    /// Files and symlinks there will be, once all trees have come.
+    pub(crate) fn total_files(&self) -> Option<u64> {
+        self.plan.lock().total()
+    }
+
     /// Objects that are known to be needed and did not pass by yet: after the trees of a sparse clone have come, the
     /// blobs of the cone.
     pub(crate) fn missing(&self) -> Vec<ObjectId> {
@@ -119,24 +124,26 @@ impl WorktreeWriter {
     }
 
     /// Writes what is still missing from `objects`, then the index. Filter drivers (such as LFS) run here, so HEAD and
-    /// the configuration of the remote should be in place.
+    /// the configuration of the remote should be in place. `on_progress` is called now and then.
     pub(crate) fn finish(
         self,
         objects: &gix::OdbHandle,
         interrupt: &AtomicBool,
+        on_progress: &(dyn Fn(&Self) + Sync),
     ) -> Result<WrittenWorktree, WorktreeError> {
+        let take = |ids, drivers| self.take_from(objects, ids, drivers, interrupt, on_progress);
         // Each round brings the trees of one more level, and the attributes of those before.
         loop {
             let structure = self.plan.lock().wanted_structure();
             if structure.is_empty() {
                 break;
             }
-            self.take_from(objects, structure, Drivers::Wait, interrupt)?;
+            take(structure, Drivers::Wait)?;
         }
         let files = self.plan.lock().wanted();
-        self.take_from(objects, files, Drivers::Wait, interrupt)?;
+        take(files, Drivers::Wait)?;
         let for_drivers = self.plan.lock().wanted();
-        self.take_from(objects, for_drivers, Drivers::Run, interrupt)?;
+        take(for_drivers, Drivers::Run)?;
 
         let written = self.progress();
         let (mut entries, trees) = self.plan.into_inner().into_index();
@@ -152,6 +159,7 @@ impl WorktreeWriter {
         ids: Vec<ObjectId>,
         drivers: Drivers,
         interrupt: &AtomicBool,
+        on_progress: &(dyn Fn(&Self) + Sync),
     ) -> Result<(), WorktreeError> {
         let objects = Mutex::new(objects.clone());
         ids.into_par_iter().try_for_each_init(
@@ -169,7 +177,9 @@ impl WorktreeWriter {
                     })?
                     .ok_or(WorktreeError::MissingObject { id })?;
                 let kind = found.kind;
-                self.take(id, kind, ObjectData::new(data), drivers)
+                self.take(id, kind, ObjectData::new(data), drivers)?;
+                on_progress(self);
+                Ok(())
             },
         )
     }

@@ -104,6 +104,8 @@ pub(super) struct Plan {
     wanted: HashMap<ObjectId, Vec<Want>>,
     /// Commits and trees among the wanted.
     wanted_trees: usize,
+    /// Files and symlinks to write, of those known.
+    files_to_write: u64,
     held: HashMap<ObjectId, (Kind, ObjectData)>,
     held_bytes: usize,
     /// All trees met are as git would write them, and none is empty.
@@ -132,6 +134,7 @@ impl Plan {
             }],
             wanted: HashMap::from([(tip, vec![Want::Commit])]),
             wanted_trees: 1,
+            files_to_write: 0,
             held: HashMap::new(),
             held_bytes: 0,
             canonical: true,
@@ -316,6 +319,7 @@ impl Plan {
                 // A submodule has no content here, so nothing to wait for.
                 jobs.push(self.job(file, Arc::new(Scope::default()), ObjectData::default()));
             } else {
+                self.files_to_write += 1;
                 self.want(entry.id, Want::File(file));
                 asked.push(entry.id);
             }
@@ -401,6 +405,11 @@ impl Plan {
     /// Asks again for the content of a file that could not be written yet.
     pub(super) fn want_again(&mut self, file: u32) {
         self.want(self.files[file as usize].id, Want::File(file));
+    }
+
+    /// Files and symlinks to write in all, once all paths are known.
+    pub(super) fn total(&self) -> Option<u64> {
+        (self.wanted_trees == 0).then_some(self.files_to_write)
     }
 
     /// Objects that are needed before all paths and attributes are known.

@@ -92,7 +92,7 @@ fn write_from_pack(
     let repo = open(dir.path());
     let writer = WorktreeWriter::new(&repo, tip, WorktreeOptions { sparse })?;
     receive(pack, &dir.path().join(".git/objects/pack"), Some(&writer))?;
-    let written = writer.finish(&repo.objects, &AtomicBool::new(false))?;
+    let written = writer.finish(&repo.objects, &AtomicBool::new(false), &|_| {})?;
     Ok((dir, written))
 }
 
@@ -211,7 +211,10 @@ fn objects_that_did_not_pass_by_come_from_the_database() {
     let repo = open(ours.path());
     let writer = WorktreeWriter::new(&repo, tip, WorktreeOptions::default()).unwrap();
     assert_eq!(writer.missing(), [tip]);
-    writer.finish(&repo.objects, &AtomicBool::new(false)).unwrap();
+    assert_eq!(writer.total_files(), None);
+    writer
+        .finish(&repo.objects, &AtomicBool::new(false), &|_| {})
+        .unwrap();
     assert_as_git_would(ours.path(), by_git.path());
 }
 
@@ -267,6 +270,8 @@ fn only_blobs_of_the_cone_are_missing_after_the_trees_came() {
     let pack_dir = dir.path().join(".git/objects/pack");
     let trees = pack_of(origin.path(), &["--filter=blob:none"]);
     receive(&trees, &pack_dir, Some(&writer)).unwrap();
+    let total = writer.total_files();
+    assert!(total.is_some(), "all trees are here");
     let mut missing = writer.missing();
     missing.sort_unstable();
     let blob = |path: &str| {
@@ -285,7 +290,10 @@ fn only_blobs_of_the_cone_are_missing_after_the_trees_came() {
     );
     receive(&blobs, &pack_dir, Some(&writer)).unwrap();
     assert!(writer.missing().is_empty());
-    let written = writer.finish(&repo.objects, &AtomicBool::new(false)).unwrap();
+    let written = writer
+        .finish(&repo.objects, &AtomicBool::new(false), &|_| {})
+        .unwrap();
+    assert_eq!(total, Some(written.files));
     assert_eq!(written.files, 6);
 }
 
@@ -461,7 +469,9 @@ fn hostile_trees_write_nothing_outside_and_are_refused() {
         let repo = open(&dir);
         let writer = WorktreeWriter::new(&repo, tip, WorktreeOptions::default()).unwrap();
         let refused = receive(&pack, &dir.join(".git/objects/pack"), Some(&writer)).is_err()
-            || writer.finish(&repo.objects, &AtomicBool::new(false)).is_err();
+            || writer
+                .finish(&repo.objects, &AtomicBool::new(false), &|_| {})
+                .is_err();
         assert!(refused, "{entries:?} was taken");
         assert!(!dir.join(".git/hook").exists() && !parent.path().join("hook").exists());
         assert!(!dir.join(".git/index").exists());
@@ -479,7 +489,9 @@ fn an_existing_file_or_index_lock_is_an_error() {
         fs::write(dir.path().join(obstacle), "mine").unwrap();
         let repo = open(dir.path());
         let writer = WorktreeWriter::new(&repo, tip, WorktreeOptions::default()).unwrap();
-        let error = writer.finish(&repo.objects, &AtomicBool::new(false)).unwrap_err();
+        let error = writer
+            .finish(&repo.objects, &AtomicBool::new(false), &|_| {})
+            .unwrap_err();
         assert_eq!(fs::read(dir.path().join(obstacle)).unwrap(), b"mine");
         assert!(!dir.path().join(".git/index").exists());
         error.to_string()
@@ -499,7 +511,7 @@ fn a_missing_object_and_an_interrupt_leave_no_index() {
     let finish = |interrupt: bool| {
         WorktreeWriter::new(&repo, tip, WorktreeOptions::default())
             .unwrap()
-            .finish(&repo.objects, &AtomicBool::new(interrupt))
+            .finish(&repo.objects, &AtomicBool::new(interrupt), &|_| {})
             .unwrap_err()
     };
     assert!(matches!(finish(true), WorktreeError::Interrupted));

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use headstart_fs::RelPath;
-use headstart_git::{CloneOptions, Head, Warning};
+use headstart_git::{CloneOptions, Head, Step, Warning};
 use headstart_testkit::Repository;
 
 use crate::support::{Bench, Cloned, assert_same};
@@ -43,6 +43,18 @@ fn filtered() {
         });
         assert_eq!(cloned.outcome.filter.to_string(), filter.replace("1k", "1024"));
         assert!(cloned.outcome.tip_bytes > 0 && cloned.outcome.history_bytes > 0);
+    }
+}
+
+#[test]
+fn the_number_of_files_is_told_before_they_are_counted() {
+    for filter in ["none", "blob:none"] {
+        let bench = Bench::new();
+        let mut options = bench.options(&bench.origin.file_url());
+        options.filter = filter.parse().unwrap();
+        let cloned = bench.clone(&options).unwrap();
+        let files = cloned.outcome.files_written;
+        assert_eq!(cloned.steps[&Step::WriteFiles], (Some(files), files), "{filter}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! A machine with a repository to clone and the two programs that clone it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
@@ -113,15 +113,16 @@ impl Bench {
         options: &CloneOptions,
         interrupt: &AtomicBool,
     ) -> Result<Cloned, CloneError> {
-        let warnings = Warnings::default();
+        let told = Told::default();
         let ready = Mutex::new(None);
         let on_ready = |path: &Path| {
             *ready.lock().expect("nobody panics with it") = Some(Manifest::of(path));
         };
-        let outcome = clone(options, &self.environment(), &warnings, &on_ready, interrupt)?;
+        let outcome = clone(options, &self.environment(), &told, &on_ready, interrupt)?;
         Ok(Cloned {
             outcome,
-            warnings: warnings.0.into_inner().expect("nobody panics with it"),
+            warnings: told.warnings.into_inner().expect("nobody panics with it"),
+            steps: told.steps.into_inner().expect("nobody panics with it"),
             ready: ready.into_inner().expect("nobody panics with it"),
         })
     }
@@ -173,6 +174,8 @@ impl Bench {
 pub(crate) struct Cloned {
     pub(crate) outcome: CloneOutcome,
     pub(crate) warnings: Vec<Warning>,
+    /// The total and the count of each step.
+    pub(crate) steps: HashMap<Step, (Option<u64>, u64)>,
     /// The working tree and git directory when they were said to be ready.
     pub(crate) ready: Option<Manifest>,
 }
@@ -183,15 +186,30 @@ impl Cloned {
     }
 }
 
+/// Remembers what it is told.
 #[derive(Default)]
-struct Warnings(Mutex<Vec<Warning>>);
+struct Told {
+    warnings: Mutex<Vec<Warning>>,
+    steps: Mutex<HashMap<Step, (Option<u64>, u64)>>,
+}
 
-impl Progress for Warnings {
-    fn start(&self, _step: Step, _total: Option<u64>) {}
-    fn advance(&self, _step: Step, _amount: u64) {}
+impl Progress for Told {
+    fn start(&self, step: Step, total: Option<u64>) {
+        let mut steps = self.steps.lock().expect("nobody panics with it");
+        let (before, _) = steps.entry(step).or_default();
+        assert!(before.is_none(), "{step:?} is told a total twice");
+        *before = total;
+    }
+
+    fn advance(&self, step: Step, amount: u64) {
+        let mut steps = self.steps.lock().expect("nobody panics with it");
+        steps.entry(step).or_default().1 += amount;
+    }
+
     fn finish(&self, _step: Step) {}
+
     fn warn(&self, warning: &Warning) {
-        self.0
+        self.warnings
             .lock()
             .expect("nobody panics with it")
             .push(warning.clone());
