@@ -33,8 +33,12 @@ struct Args {
 async fn main() -> ExitCode {
     let args = Args::parse();
     match run(args).await {
-        Ok(Stopped::Cleanly) => ExitCode::SUCCESS,
-        Ok(Stopped::CutOff(connections)) => {
+        Ok(Some(Stopped::Cleanly)) => ExitCode::SUCCESS,
+        Ok(None) => {
+            say("stopped at once by a second signal");
+            ExitCode::FAILURE
+        }
+        Ok(Some(Stopped::CutOff(connections))) => {
             say(&format!(
                 "stopped at the deadline; {connections} connections were open"
             ));
@@ -58,7 +62,8 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(args: Args) -> Result<Stopped, StartError> {
+/// Serves until a signal comes; `None` when a second one did not let it end.
+async fn run(args: Args) -> Result<Option<Stopped>, StartError> {
     let access = match (&args.token_file, args.insecure_no_token) {
         (Some(path), _) => Access::Token(read_token_file(path)?),
         (None, true) => Access::OpenToAll,
@@ -79,9 +84,8 @@ async fn run(args: Args) -> Result<Stopped, StartError> {
     let mut again = Signals::new();
     let stop = async move { signals.next().await };
     Ok(tokio::select! {
-        stopped = server.run(stop) => stopped,
-        // A second signal does not wait.
-        () = async { again.next().await; again.next().await } => Stopped::CutOff(0),
+        stopped = server.run(stop) => Some(stopped),
+        () = async { again.next().await; again.next().await } => None,
     })
 }
 

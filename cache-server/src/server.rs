@@ -48,7 +48,7 @@ pub enum Stopped {
 impl Server {
     /// Opens the store and starts to listen.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let store = LocalStore::open_or_create(&config.data)?;
+        let store = LocalStore::open_or_create_durable(&config.data)?;
         store.check_writable()?;
         let listen_error = |source: io::Error| StartError::Listen {
             listen: config.listen.clone(),
@@ -125,10 +125,9 @@ impl Server {
             });
         }
         drop(self.listener);
-        let open = connections.count();
         match tokio::time::timeout(limits::STOP_TIMEOUT, connections.shutdown()).await {
             Ok(()) => Stopped::Cleanly,
-            Err(_) => Stopped::CutOff(open),
+            Err(_) => Stopped::CutOff(limits::CONNECTIONS - room.available_permits()),
         }
     }
 }

@@ -57,7 +57,7 @@ impl Movement {
 impl Exchange {
     pub(super) fn new(url: &Url, token: Option<Token>) -> Result<Self, StoreError> {
         let mut shown = url.clone();
-        let _ = shown.set_password(None);
+        let _ = (shown.set_username(""), shown.set_password(None));
         let unsupported = |why: &str| StoreError::Unsupported(format!("{shown} cannot be used: {why}"));
         if !url.username().is_empty() || url.password().is_some() {
             return Err(unsupported("a token is not part of the URL"));
@@ -274,4 +274,18 @@ impl Exchange {
 
 fn stalled() -> String {
     format!("nothing moved for {} seconds", STALL_TIMEOUT.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_in_the_url_is_refused_and_not_told() {
+        for url in ["http://hunter2@host:1/", "http://me:hunter2@host/"] {
+            let error = Exchange::new(&url.parse().unwrap(), None).unwrap_err();
+            assert!(matches!(error, StoreError::Unsupported(_)));
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
 }

@@ -20,7 +20,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use headstart_fs::{AtPath as _, FileLock, PathError};
+use headstart_fs::{AtPath as _, FileLock, PathError, publish::Durability};
 use jiff::Timestamp;
 
 use crate::{
@@ -44,6 +44,8 @@ struct Inner {
     /// The folder the user named.
     root: PathBuf,
     tmp: tmp::Tmp,
+    /// Of packs; snapshots and entries are always synced.
+    packs: Durability,
 }
 
 impl LocalStore {
@@ -52,9 +54,18 @@ impl LocalStore {
     /// A folder with other things in it is [`StoreError::Refused`], a store of another format version
     /// [`StoreError::Unsupported`]. An existing store on a read-only disk opens, and refuses writes.
     pub fn open_or_create(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let root = root.into();
+        Self::open_or_create_with(Durability::Cached, root.into())
+    }
+
+    /// The same for a store that answers for what others gave it: packs, too, survive a power cut once they are written.
+    /// Elsewhere one that was cut off is found when it is read, and can be made again.
+    pub fn open_or_create_durable(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        Self::open_or_create_with(Durability::Synced, root.into())
+    }
+
+    fn open_or_create_with(packs: Durability, root: PathBuf) -> Result<Self, StoreError> {
         format::ensure(&root)?;
-        Ok(Self::at(root))
+        Ok(Self::at(root, packs))
     }
 
     /// Opens the store in `root`; [`StoreError::Missing`] when there is none.
@@ -66,14 +77,19 @@ impl LocalStore {
                 store: root.display().to_string(),
             });
         }
-        Ok(Self::at(root))
+        Ok(Self::at(root, Durability::Cached))
     }
 
-    fn at(root: PathBuf) -> Self {
+    fn at(root: PathBuf, packs: Durability) -> Self {
         let folder = root.join(format::FOLDER);
         let tmp = tmp::Tmp::new(folder.join("tmp"));
         LocalStore {
-            inner: Arc::new(Inner { folder, root, tmp }),
+            inner: Arc::new(Inner {
+                folder,
+                root,
+                tmp,
+                packs,
+            }),
         }
     }
 
@@ -173,7 +189,7 @@ impl Inner {
     }
 
     fn publish(&self, id: ContentId, file: tmp::TmpFile) -> Result<Written, StoreError> {
-        if id.kind() == ContentKind::Snapshot {
+        if id.kind() == ContentKind::Snapshot || self.packs == Durability::Synced {
             file.sync()?;
         }
         file.rename_to(&self.content_path(id))
