@@ -217,10 +217,7 @@ impl Inner {
         for _ in 0..2 {
             match self.read_entry(name) {
                 Ok(existing) => return Ok(CreatedEntry::Existed(existing)),
-                // A torn entry stands for nothing.
-                Err(StoreError::Corrupt { .. }) => {
-                    fs::remove_file(&path).at("remove", &path)?;
-                }
+                Err(StoreError::Corrupt { .. }) => self.remove_torn(name, &path)?,
                 Err(StoreError::Missing { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -232,6 +229,16 @@ impl Inner {
             }
         }
         self.read_entry(name).map(CreatedEntry::Existed)
+    }
+
+    /// Removes an entry that stands for nothing. One at a time: the next one to come may find another's good entry there.
+    fn remove_torn(&self, name: &EntryName, path: &Path) -> Result<(), StoreError> {
+        let lock = FileLock::exclusive(self.folder.join("torn-entries.lock"));
+        let _lock = lock.map_err(|error| self.write_error(error))?;
+        match self.read_entry(name) {
+            Err(StoreError::Corrupt { .. }) => self.remove(path),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -109,6 +109,31 @@ async fn a_torn_entry_is_written_anew() {
     assert_eq!(store.read_entry(&name).await.unwrap(), entry);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_many_writers_replaces_a_torn_entry() {
+    let (_dir, store) = store();
+    for round in 0..50 {
+        let name = EntryName::new("n".parse().unwrap(), format!("k{round}")).unwrap();
+        let path = store.inner.entry_path(&name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "{").unwrap();
+        let writers = (0..8).map(|writer| {
+            let (store, name) = (store.clone(), name.clone());
+            let entry = crate::entry::test_entry(&[writer]);
+            tokio::spawn(async move { (store.create_entry(&name, &entry).await.unwrap(), entry) })
+        });
+        let done = futures::future::join_all(writers.collect::<Vec<_>>()).await;
+        let kept = store.read_entry(&name).await.unwrap();
+        let created: Vec<Entry> = done
+            .into_iter()
+            .map(Result::unwrap)
+            .filter(|(outcome, _)| *outcome == CreatedEntry::Created)
+            .map(|(_, entry)| entry)
+            .collect();
+        assert_eq!(created, [kept], "round {round}");
+    }
+}
+
 #[tokio::test]
 async fn a_refused_upload_leaves_nothing() {
     let (_dir, store) = store();
