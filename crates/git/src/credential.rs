@@ -1,10 +1,26 @@
-//! Credentials, asked for and reported through `git credential`: helpers, askpass and the terminal are git's business.
+//! Credentials: found in `~/.netrc`, or asked for and reported through `git credential`, for helpers, askpass and the
+//! terminal are git's business.
 
-use std::{fmt, sync::atomic::AtomicBool};
+use std::{fmt, path::Path, sync::atomic::AtomicBool};
 
 use headstart_process::ProcessError;
 
 use crate::environment::GitEnvironment;
+
+mod netrc;
+
+/// The user and password that `~/.netrc` has for `url`.
+pub(crate) fn find_in_netrc(url: &url::Url, environment: &GitEnvironment) -> Option<(String, String)> {
+    let path = Path::new(environment.var("HOME")?).join(".netrc");
+    let user = Some(decoded(url.username())).filter(|user| !user.is_empty());
+    netrc::find(&path, url.host_str()?, user.as_deref())
+}
+
+fn decoded(user: &str) -> String {
+    percent_encoding::percent_decode_str(user)
+        .decode_utf8_lossy()
+        .into_owned()
+}
 
 /// A user and password for one remote.
 pub(crate) struct Credential {
@@ -33,7 +49,7 @@ impl Credential {
             description += &format!("path={path}\n");
         }
         if !url.username().is_empty() {
-            let user = percent_encoding::percent_decode_str(url.username()).decode_utf8_lossy();
+            let user = decoded(url.username());
             if user.contains(['\n', '\0']) {
                 return Ok(None);
             }

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use crate::{
     config::GitConfig,
-    credential::Credential,
+    credential::{self, Credential},
     environment::GitEnvironment,
     remote_url::RemoteUrl,
     transport::{self, Ending, Failure, FailureSlot, HttpClient, HttpSettings, Patience, Transport},
@@ -107,6 +107,7 @@ impl<'a> Remote<'a> {
     /// Connects and shakes hands; asks for credentials when the remote, or where it redirects to, wants some.
     pub(crate) fn connect(&self) -> Result<Conversation<'_>, RemoteError> {
         let mut unproven: Vec<Credential> = Vec::new();
+        let mut from_netrc = None;
         loop {
             let shown = match self.shake_hands() {
                 Err(RemoteError::Unauthorized { url }) => url,
@@ -126,7 +127,16 @@ impl<'a> Remote<'a> {
                 true => (url, shown),
                 false => (&location, location.to_string()),
             };
-            if client.is_authorized(asks) || unproven.len() == MOST_LOGINS {
+            if !client.is_authorized(asks)
+                && let Some((user, password)) = credential::find_in_netrc(asks, self.environment)
+            {
+                client.authorize(asks, &user, &password);
+                from_netrc = Some(asks.origin());
+                continue;
+            }
+            // What the file says may be out of date; somebody else may know.
+            let by_netrc = from_netrc.take_if(|origin| *origin == asks.origin()).is_some();
+            if (client.is_authorized(asks) && !by_netrc) || unproven.len() == MOST_LOGINS {
                 if let Some(refused) = unproven.last() {
                     refused.reject(self.environment);
                 }

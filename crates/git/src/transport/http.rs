@@ -82,8 +82,11 @@ impl HttpClient {
 
     /// Sends this user and password to the host of `url` from now on.
     pub(crate) fn authorize(&self, url: &url::Url, user: &str, password: &str) {
-        self.state.lock().logins.push(Login {
-            origin: url.origin(),
+        let origin = url.origin();
+        let logins = &mut self.state.lock().logins;
+        logins.retain(|login| login.origin != origin);
+        logins.push(Login {
+            origin,
             user: user.to_owned(),
             password: password.to_owned(),
         });

@@ -174,6 +174,31 @@ fn secrets_stay_with_the_host_they_are_for_when_a_redirect_leads_away() {
 }
 
 #[test]
+fn a_netrc_is_looked_at_before_anybody_is_asked() {
+    let mut bench = Bench::new();
+    let server = GitHttpServer::builder(bench.dir.path())
+        .basic_auth("me", "s3cret")
+        .start();
+    let home = bench.origin.path().to_owned();
+    bench.vars.push(("HOME".into(), home.clone().into()));
+    let login = |password: &str| {
+        let text = format!("machine 127.0.0.1 login me password {password}\n");
+        std::fs::write(home.join(".netrc"), text).unwrap();
+    };
+    login("s3cret");
+    let mut options = bench.options(&server.url("origin"));
+    options.filter = "blob:none".parse().unwrap();
+    bench.clone(&options).unwrap();
+    login("old");
+    bench.set(&[(
+        "credential.helper",
+        "!f() { echo username=me; echo password=s3cret; }; f",
+    )]);
+    options.directory = "second".into();
+    bench.clone(&options).unwrap();
+}
+
+#[test]
 fn askpass_is_asked() {
     let mut bench = Bench::new();
     let server = GitHttpServer::builder(bench.dir.path())
