@@ -177,7 +177,7 @@ impl Cloning<'_> {
         }
 
         self.progress.start(Step::Connect, None);
-        let remote = Remote::new(url, &config, self.environment, self.stop)?;
+        let remote = Remote::new(url, &config, self.environment, repository.git_dir(), self.stop)?;
         let mut conversation = remote.connect()?;
         let refs = RemoteRefs::new(conversation.list_refs(&["HEAD", "refs/heads/", "refs/tags/"])?);
         self.progress.advance(Step::Connect, refs.len() as u64);

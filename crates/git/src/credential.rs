@@ -3,7 +3,7 @@
 
 use std::{fmt, path::Path, sync::atomic::AtomicBool};
 
-use headstart_process::ProcessError;
+use headstart_process::{Command, ProcessError};
 
 use crate::environment::GitEnvironment;
 
@@ -24,6 +24,8 @@ fn decoded(user: &str) -> String {
 
 /// A user and password for one remote.
 pub(crate) struct Credential {
+    /// `git credential`, where it came from.
+    git: Command,
     /// What git knows about the remote, as `git credential` wants it back.
     description: String,
     pub(crate) user: String,
@@ -31,10 +33,11 @@ pub(crate) struct Credential {
 }
 
 impl Credential {
-    /// Asks for the credential of `url`; `Ok(None)` when none is to be had.
+    /// Asks `git`, in a repository whose configuration is to be trusted, for the credential of `url`; `Ok(None)` when
+    /// none is to be had.
     pub(crate) fn fill(
         url: &url::Url,
-        environment: &GitEnvironment,
+        git: Command,
         interrupt: &AtomicBool,
     ) -> Result<Option<Self>, ProcessError> {
         let mut description = format!("protocol={}\n", url.scheme());
@@ -55,12 +58,12 @@ impl Credential {
             }
             description += &format!("username={user}\n");
         }
-        let (status, output) = environment
-            .git()
-            .args(["credential", "fill"])
+        // It may ask on the terminal.
+        let git = git.arg("credential").foreground();
+        let (status, output) = git
+            .clone()
+            .arg("fill")
             .stdin(format!("{description}\n"))
-            // It may ask on the terminal.
-            .foreground()
             .run_to_status(interrupt)?;
         if !status.success() {
             return Ok(None);
@@ -76,6 +79,7 @@ impl Credential {
             return Ok(None);
         };
         Ok(Some(Credential {
+            git,
             // All of the answer goes back: helpers keep state of their own in it.
             description: answer,
             user,
@@ -84,21 +88,18 @@ impl Credential {
     }
 
     /// Tells the helpers that it was accepted, so that they may store it.
-    pub(crate) fn approve(&self, environment: &GitEnvironment) {
-        self.report("approve", environment);
+    pub(crate) fn approve(&self) {
+        self.report("approve");
     }
 
     /// Tells the helpers that it was refused, so that they forget it.
-    pub(crate) fn reject(&self, environment: &GitEnvironment) {
-        self.report("reject", environment);
+    pub(crate) fn reject(&self) {
+        self.report("reject");
     }
 
-    fn report(&self, verdict: &str, environment: &GitEnvironment) {
-        let command = environment
-            .git()
-            .args(["credential", verdict])
-            .stdin(format!("{}\n", self.description))
-            .foreground();
+    fn report(&self, verdict: &str) {
+        let command = self.git.clone().arg(verdict);
+        let command = command.stdin(format!("{}\n", self.description));
         // A helper that cannot store a credential costs a question next time, not the clone.
         let _ = command.run();
     }

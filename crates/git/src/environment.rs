@@ -62,7 +62,8 @@ impl GitEnvironment {
         self.var(name)?.to_str()
     }
 
-    /// A git command in the user's environment, outside of any repository unless the caller names one.
+    /// A git command in the user's environment. For what looks for a repository, see [`Self::git_in`]: the folder this
+    /// process is in may be part of another one.
     pub(crate) fn git(&self) -> Command {
         self.command(&self.program)
     }

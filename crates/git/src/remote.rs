@@ -3,7 +3,7 @@
 //! Owns what is said in git's protocol (v2, and v0/v1 as far as a clone needs them) and turns every way it can go wrong
 //! into a [`RemoteError`]. Stores nothing.
 
-use std::{io::BufRead, num::NonZeroU32, ops::ControlFlow, sync::atomic::AtomicBool};
+use std::{io::BufRead, num::NonZeroU32, ops::ControlFlow, path::Path, sync::atomic::AtomicBool};
 
 use bstr::ByteSlice as _;
 use gix::{
@@ -39,6 +39,7 @@ pub(crate) struct Remote<'a> {
     http: Option<HttpClient>,
     config: &'a GitConfig,
     environment: &'a GitEnvironment,
+    git_dir: &'a Path,
     protocol: Protocol,
     interrupt: &'a AtomicBool,
 }
@@ -57,11 +58,12 @@ pub(crate) struct FetchRequest<'a> {
 }
 
 impl<'a> Remote<'a> {
-    /// Prepares to talk to `url`. Nothing is connected yet, but settings are read.
+    /// Prepares to talk to `url`, for the repository at `git_dir`. Nothing is connected yet, but settings are read.
     pub(crate) fn new(
         url: RemoteUrl,
         config: &'a GitConfig,
         environment: &'a GitEnvironment,
+        git_dir: &'a Path,
         interrupt: &'a AtomicBool,
     ) -> Result<Self, RemoteError> {
         if !config.allows(url.protocol(), environment) {
@@ -99,6 +101,7 @@ impl<'a> Remote<'a> {
             http,
             config,
             environment,
+            git_dir,
             protocol,
             interrupt,
         })
@@ -114,7 +117,7 @@ impl<'a> Remote<'a> {
                 Err(error) => return Err(error),
                 Ok(conversation) => {
                     for credential in unproven {
-                        credential.approve(self.environment);
+                        credential.approve();
                     }
                     return Ok(conversation);
                 }
@@ -138,14 +141,16 @@ impl<'a> Remote<'a> {
             let by_netrc = from_netrc.take_if(|origin| *origin == asks.origin()).is_some();
             if (client.is_authorized(asks) && !by_netrc) || unproven.len() == MOST_LOGINS {
                 if let Some(refused) = unproven.last() {
-                    refused.reject(self.environment);
+                    refused.reject();
                 }
                 return Err(RemoteError::Refused {
                     url: shown,
                     said: None,
                 });
             }
-            let Some(credential) = Credential::fill(asks, self.environment, self.interrupt)? else {
+            // Not in whatever repository the user's shell is in: its helpers are no business of this one.
+            let git = self.environment.git_in(self.git_dir);
+            let Some(credential) = Credential::fill(asks, git, self.interrupt)? else {
                 return Err(RemoteError::Unauthorized { url: shown });
             };
             client.authorize(asks, &credential.user, &credential.password);

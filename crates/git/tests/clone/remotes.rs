@@ -69,7 +69,7 @@ fn credentials_come_from_the_url_or_a_helper() {
     // A helper that writes down what it is asked.
     let log = bench.path("helper.log");
     let helper = format!(
-        "!f() {{ echo \"$1\" >>'{0}'; cat >>'{0}'; echo username=me; echo password=s3cret; }}; f",
+        "!f() {{ echo \"$1\" in \"$GIT_DIR\" >>'{0}'; cat >>'{0}'; echo username=me; echo password=s3cret; }}; f",
         log.display()
     );
     bench.set(&[("credential.helper", &helper)]);
@@ -77,7 +77,14 @@ fn credentials_come_from_the_url_or_a_helper() {
     options.directory = "by-helper".into();
     bench.clone(&options).unwrap();
     let asked = std::fs::read_to_string(&log).unwrap();
-    assert!(asked.contains("get\n") && asked.contains("store\n"), "{asked}");
+    let new = bench.path(".by-helper.headstart-");
+    for what in ["get", "store"] {
+        let line = format!("{what} in {}", new.display());
+        assert!(
+            asked.contains(&line),
+            "in the new repository, not in that of the shell: {asked}"
+        );
+    }
     assert!(
         asked.contains("password=s3cret"),
         "the helper gets back what it gave: {asked}"
