@@ -1,9 +1,7 @@
-//! The order of a restore: plan, make in staging, publish.
+//! The order of a restore: plan, make in staging, publish (which is in `publish.rs`).
 
 use std::{
     io,
-    os::fd::OwnedFd,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,22 +10,20 @@ use std::{
 
 use headstart_fs::{AtPath as _, PathError, RelPath};
 use parking_lot::Mutex;
-use rustix::{
-    fs::{self, AtFlags, Mode},
-    io::Errno,
-};
 use tokio::sync::mpsc;
 
 use super::{
     LinkMode, RestoreError, RestoreOptions, Unlisted, fetch,
+    made_folders::MadeFolders,
     pieces::{self, Needs},
     plan::{Action, RestorePlan},
+    publish::set_folder_meta,
     staging::{self, Staging},
     write::{OpenPieces, Writer, is_empty_file},
 };
 use crate::{
-    Node, NodeKind, Progress, Runtime, Snapshot, Step, Store, Tree, Warning,
-    dir_handles::{self, Anchor, DIRECTORY, DirHandles},
+    NodeKind, Progress, Runtime, Snapshot, Step, Store, Tree, Warning,
+    dir_handles::{self, Anchor, DirHandles},
     listing::{self, ListRoot},
     pool::{self, Method, Pool, Taken},
 };
@@ -101,7 +97,7 @@ impl Engine<'_> {
         })
     }
 
-    fn tree(&self) -> &Tree {
+    pub(super) fn tree(&self) -> &Tree {
         self.snapshot.tree()
     }
 
@@ -384,72 +380,7 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Makes the tree on disk what the plan says. What is killed here leaves whole files, and the next restore goes on.
-    fn publish(
-        &self,
-        plan: &RestorePlan,
-        staged: &[Anchor],
-        published: &mut DirHandles<'_>,
-        stagings: Vec<Staging>,
-    ) -> Result<(), RestoreError> {
-        self.check_interrupt()?;
-        let nodes = self.tree().nodes();
-        // Folders whose content changes: their time, and perhaps their mode, has to be set.
-        let mut changed: Vec<u32> = plan
-            .removals
-            .iter()
-            .map(|removal| removal.folder)
-            .chain(
-                staged
-                    .iter()
-                    .filter_map(|anchor| nodes[anchor.node as usize].parent),
-            )
-            .chain(self.tree().roots().map(|(root, _)| root))
-            .filter(|folder| nodes[*folder as usize].kind == NodeKind::Directory && !plan.makes(*folder))
-            .collect();
-        changed.sort_unstable();
-        changed.dedup();
-        for folder in &changed {
-            let writable = staging::make_writable(published.folder(*folder)?);
-            writable.at("make writable", published.path(*folder))?;
-        }
-        for removal in &plan.removals {
-            let removed = staging::remove_tree(published.folder(removal.folder)?, &removal.name);
-            removed.at(
-                "remove what the snapshot lacks from",
-                published.path(removal.folder),
-            )?;
-        }
-        for anchor in staged {
-            let replaces = plan.actions[anchor.node as usize] == Action::Replace;
-            let (folder, name) = published.place(anchor.node)?;
-            let mut renamed = fs::renameat(&anchor.parent, &*anchor.name, folder, name);
-            // A folder and something else do not replace each other.
-            if replaces && matches!(renamed, Err(Errno::NOTDIR | Errno::ISDIR)) {
-                renamed = staging::remove_tree(folder, name)
-                    .and_then(|()| fs::renameat(&anchor.parent, &*anchor.name, folder, name));
-            }
-            renamed.at("move a finished file to", published.path(anchor.node))?;
-        }
-        // Before the times are set: staging folders may lie in restored ones.
-        drop(stagings);
-        let renamed = staged.iter().map(|anchor| anchor.node);
-        let adjusted = (0u32..)
-            .zip(&plan.actions)
-            .filter(|(_, action)| **action == Action::Adjust)
-            .map(|(node, _)| node);
-        changed.extend(renamed.chain(adjusted));
-        changed.sort_unstable();
-        changed.dedup();
-        for node in changed.into_iter().rev() {
-            if nodes[node as usize].kind == NodeKind::Directory {
-                set_folder_meta(published, node, &nodes[node as usize])?;
-            }
-        }
-        Ok(())
-    }
-
-    fn check_interrupt(&self) -> Result<(), RestoreError> {
+    pub(super) fn check_interrupt(&self) -> Result<(), RestoreError> {
         match self.interrupt.load(Ordering::Relaxed) {
             true => Err(RestoreError::Interrupted),
             false => Ok(()),
@@ -471,47 +402,7 @@ impl Engine<'_> {
 
 impl RestorePlan {
     /// True for what has to be made.
-    fn makes(&self, node: u32) -> bool {
+    pub(super) fn makes(&self, node: u32) -> bool {
         matches!(self.actions[node as usize], Action::Create | Action::Replace)
-    }
-}
-
-fn set_folder_meta(dirs: &mut DirHandles<'_>, index: u32, node: &Node) -> Result<(), PathError> {
-    let done = dir_handles::set_meta(dirs.folder(index)?, node);
-    done.at("set the time and mode of", dirs.path(index))
-}
-
-/// Folders made above roots. On drop those that are empty are removed, which they are after a failure.
-#[derive(Default)]
-struct MadeFolders(Vec<(OwnedFd, Vec<u8>)>);
-
-impl MadeFolders {
-    /// Like [`dir_handles::open_parent`], but makes what is missing.
-    fn open_parent(&mut self, base: &Path, path: &RelPath) -> Result<OwnedFd, PathError> {
-        let mut folder = dir_handles::open_base(base)?;
-        let mut shown = base.to_owned();
-        let mut components = path.components();
-        components.next_back();
-        for component in components {
-            shown.push(RelPath::parse(component).expect("a component is plain").as_path());
-            match fs::mkdirat(&folder, component, Mode::from_raw_mode(0o777)) {
-                Ok(()) => {
-                    let parent = folder.try_clone().at("open", &shown)?;
-                    self.0.push((parent, component.to_vec()));
-                }
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(error).at("create", &shown),
-            }
-            folder = fs::openat(&folder, component, DIRECTORY, Mode::empty()).at("open", &shown)?;
-        }
-        Ok(folder)
-    }
-}
-
-impl Drop for MadeFolders {
-    fn drop(&mut self) {
-        for (parent, name) in self.0.drain(..).rev() {
-            let _ = fs::unlinkat(parent, &*name, AtFlags::REMOVEDIR);
-        }
     }
 }

@@ -3,8 +3,10 @@
 mod engine;
 mod fetch;
 mod lookup;
+mod made_folders;
 mod pieces;
 mod plan;
+mod publish;
 mod staging;
 #[cfg(test)]
 mod tests;
