@@ -79,9 +79,9 @@ impl Prose {
         let mut text = String::with_capacity(paragraphs * 360);
         for _ in 0..paragraphs {
             let (name, argument) = (self.word(), self.word());
-            write!(
+            writeln!(
                 text,
-                "export function {name}{}({argument}: number) {{\n",
+                "export function {name}{}({argument}: number) {{",
                 self.below(10_000)
             )
             .expect("writing to a String cannot fail");
