@@ -126,10 +126,14 @@ impl Engine<'_> {
         self.check_interrupt()?;
         self.progress.finish(Step::Plan);
         let plan = RestorePlan::new(self.tree(), &disk);
-        Ok(match self.unlisted {
-            Unlisted::Remove => plan,
-            Unlisted::Keep => plan.without_removals(),
-        })
+        match (self.unlisted, plan.replaced_folders.first()) {
+            (Unlisted::Remove, _) => Ok(plan),
+            (Unlisted::Keep, None) => Ok(plan.without_removals()),
+            (Unlisted::Keep, Some(node)) => Err(RestoreError::InTheWay {
+                path: self.tree().path(*node),
+                root: self.options.root.clone(),
+            }),
+        }
     }
 
     /// Where the roots will be. Folders above them are made.

@@ -97,8 +97,8 @@ pub struct Restored {
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// Something on disk stands in the way that must not be written through or removed: a symlink or a file where a
-    /// folder above the restored paths is needed.
-    #[error("{path} in {} is not a folder", root.display())]
+    /// folder above the restored paths is needed, or, for [`restore_beside`], a folder where a file is to be.
+    #[error("{path} in {} is in the way", root.display())]
     InTheWay {
         /// The path on disk.
         path: RelPath,
@@ -146,8 +146,8 @@ pub fn restore(
     restore_as(Unlisted::Remove, store, runtime, options, progress, interrupt)
 }
 
-/// Like [`restore`], and removes nothing: what is below the snapshot's roots and not in it stays. For folders that serve
-/// several uses at once.
+/// Like [`restore`], and removes nothing: what is below the snapshot's roots and not in it stays, and a folder where the
+/// snapshot has something else is [`RestoreError::InTheWay`]. For folders that serve several uses at once.
 pub fn restore_beside(
     store: &dyn Store,
     runtime: &Runtime,

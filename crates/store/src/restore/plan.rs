@@ -34,6 +34,8 @@ pub(crate) struct RestorePlan {
     pub(crate) actions: Vec<Action>,
     /// In path order. What lies below goes with it.
     pub(crate) removals: Vec<Removal>,
+    /// Nodes whose place a folder has that must go for them, with all that is in it.
+    pub(crate) replaced_folders: Vec<u32>,
     /// Files, links and folders that go, those below the removals and the replaced folders included.
     pub(crate) removed: u64,
 }
@@ -50,6 +52,7 @@ impl RestorePlan {
         let mut plan = RestorePlan {
             actions: Vec::with_capacity(tree.nodes().len()),
             removals: Vec::new(),
+            replaced_folders: Vec::new(),
             removed: 0,
         };
         // Of a folder that stays, where it is on disk; of another node that is kept as well.
@@ -89,6 +92,9 @@ impl RestorePlan {
                             .is_some_and(|target| disk[target as usize].inode == item.inode),
                 ),
             };
+            if action == Action::Replace && item.kind == FileType::Directory {
+                plan.replaced_folders.push(index);
+            }
             plan.actions.push(action);
             on_disk.push((action != Action::Replace).then_some(found));
         }
@@ -96,7 +102,7 @@ impl RestorePlan {
         plan
     }
 
-    /// The same, but what the snapshot does not have stays where it is.
+    /// The same, but what the snapshot does not have stays where it is, as far as nothing of the snapshot takes its place.
     pub(crate) fn without_removals(self) -> Self {
         RestorePlan {
             removals: Vec::new(),

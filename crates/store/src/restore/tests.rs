@@ -555,3 +555,20 @@ fn a_part_of_a_shared_folder_comes_back_beside_what_others_keep_there() {
     );
     assert!(there("pool/a/one.mine") && there("pool/b/two/deep.mine") && there("pool/c/x.mine"));
 }
+
+#[test]
+fn a_folder_of_others_is_not_removed_for_a_file_of_the_part() {
+    let bench = Bench::new();
+    write(bench.from().join("pool/a"), "a file");
+    bench.save("k", &["pool"]);
+    write(bench.to().join("pool/a/mine"), "mine");
+    let before = manifest(&bench.to());
+    let options = bench.restore_options("k", &[]);
+    let (store, runtime) = (&*bench.store, &bench.runtime);
+    let error = restore_beside(store, runtime, &options, &NoProgress, &bench.interrupt).unwrap_err();
+    assert!(
+        matches!(&error, RestoreError::InTheWay { path, .. } if path.to_string() == "pool/a"),
+        "{error}"
+    );
+    assert_eq!(manifest(&bench.to()), before);
+}
