@@ -74,16 +74,13 @@ pub(super) fn run(ui: &Ui, context: &Context, args: GcArgs) -> Result<(), Comman
         max_age: args.max_age,
         grace: args.grace.unwrap_or(GcPolicy::DEFAULT_GRACE),
     };
-    let Some(_lock) = store.lock_eviction()? else {
-        return Err(CommandError::failed(format!(
-            "another eviction of {} is running",
-            store.root().display()
-        ))
-        .hint("run the command again when it is done"));
-    };
     let plan = runtime.block_on(plan_gc(&store, &policy, &context.interrupt))?;
     let mut document = GcDocument::of_plan(&plan, args.dry_run);
     if !args.dry_run {
+        let Some(_lock) = store.lock_eviction()? else {
+            let sentence = format!("another eviction of {} is running", store.root().display());
+            return Err(CommandError::failed(sentence).hint("run the command again when it is done"));
+        };
         let GcOutcome {
             content, freed_bytes, ..
         } = runtime.block_on(apply_gc(&store, &plan, &context.interrupt))?;

@@ -11,7 +11,7 @@ use crate::{
     ui::{Table, Ui, bytes, count},
 };
 
-/// Save the dependency caches of the project under the keys of their lockfiles
+/// Save the dependency caches under the keys of the lockfiles
 ///
 /// What is saved already is left alone. An installed tree that does not match its lockfile is not saved.
 #[derive(Debug, Args)]

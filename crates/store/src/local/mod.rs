@@ -112,6 +112,8 @@ impl LocalStore {
     /// Takes the lock that keeps two evictions apart; `None` when another process has it. Readers and writers need none.
     pub fn lock_eviction(&self) -> Result<Option<FileLock>, StoreError> {
         let path = self.inner.folder.join("eviction.lock");
+        // A store in which nothing was saved yet has no folder of this version.
+        fs::create_dir_all(&self.inner.folder).at("create", &self.inner.folder)?;
         FileLock::try_exclusive(path).map_err(|error| self.inner.write_error(error))
     }
 
