@@ -14,7 +14,7 @@ mod stores;
 mod ui;
 
 use error::{CommandError, EXIT_BUG};
-use ui::Ui;
+use ui::{OutputMode, Ui};
 
 fn main() -> ExitCode {
     // A panic is a bug of ours: say so, and end with the code that scripts can tell from an ordinary failure.
@@ -43,8 +43,19 @@ fn run() -> ExitCode {
     }
 }
 
-/// Prints help, a version or a usage error as clap words it; `--json` callers get the same text.
+/// Prints help, a version or a usage error as clap words it, and for `--json` callers the error as a last JSON line.
 fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
+        let text = error.render().to_string();
+        let message = text
+            .trim_start_matches("error: ")
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        Ui::new(OutputMode::Json).error(&CommandError::usage(message).hint("headstart --help"));
+        return ExitCode::from(error::EXIT_USAGE);
+    }
     // A closed stdout or stderr leaves nobody to tell.
     let _ = error.print();
     ExitCode::from(if error.use_stderr() { error::EXIT_USAGE } else { 0 })

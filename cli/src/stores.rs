@@ -14,7 +14,7 @@ use headstart_store::{
 };
 
 use crate::{
-    config::{Origin, Setting},
+    config::Setting,
     context::Context,
     env_vars,
     error::{CommandError, Kind},
@@ -53,7 +53,14 @@ impl Context {
         let local = self.open_local_store()?;
         let runtime = new_runtime()?;
         let tiers = match self.remote() {
-            None => None,
+            None => {
+                if let Some(Setting { value, origin }) = &self.settings.proposed_remote {
+                    ui.status(format_args!(
+                        "{origin} proposes the remote {value}; --remote {value} uses it."
+                    ));
+                }
+                None
+            }
             Some(remote) => {
                 let remote = self.open_remote(&remote)?;
                 let bars = ui.progress();
@@ -91,32 +98,26 @@ impl Context {
             .value
             .parse()
             .map_err(|error| CommandError::from_error(Kind::Usage, &error).context(sentence()))?;
+        if let Location::Folder(path) = &location {
+            return Err(CommandError::usage(format!("{} is not a URL", path.display()))
+                .context(sentence())
+                .hint("for a folder give file:///folder"));
+        }
         location
-            .open(&self.credentials(remote, &location)?)
+            .open(&self.credentials()?)
             .map_err(|error| CommandError::from(error).context(sentence()))
     }
 
-    fn credentials(
-        &self,
-        remote: &Setting<String>,
-        location: &Location,
-    ) -> Result<Credentials, CommandError> {
+    fn credentials(&self) -> Result<Credentials, CommandError> {
         let options = self
             .environment
             .iter()
             .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())))
             .collect();
-        let token = match &remote.origin {
-            Origin::Repository(path) if is_local(location) => {
-                let sentence = format!("{} names a folder of this machine as the remote", path.display());
-                return Err(CommandError::usage(sentence)
-                    .hint("a repository may name a server or a bucket; give a folder by --remote"));
-            }
-            // A repository must not choose where the token goes.
-            Origin::Repository(_) => None,
-            _ => self.token()?,
-        };
-        Ok(Credentials { options, token })
+        Ok(Credentials {
+            options,
+            token: self.token()?,
+        })
     }
 
     fn token(&self) -> Result<Option<Token>, CommandError> {
@@ -138,14 +139,6 @@ pub(crate) fn new_runtime() -> Result<Runtime, CommandError> {
 /// Where a local store keeps expanded files.
 pub(crate) fn pool_dir(local: &LocalStore) -> PathBuf {
     local.folder().join("pool")
-}
-
-fn is_local(location: &Location) -> bool {
-    match location {
-        Location::Folder(_) => true,
-        Location::Bucket(url) => url.scheme() == "file",
-        Location::Server(_) => false,
-    }
 }
 
 impl Stores {

@@ -1,7 +1,8 @@
 //! Settings: defaults < system < user < repository < environment < command line, each with its origin.
 //!
-//! Repository files arrive with a clone and are not trusted: they may define dependency caches and name a remote, but
-//! never where a token goes (a remote named by a repository is used without one) and never a local path.
+//! Repository files arrive with a clone and are not trusted: they may define dependency caches, but never a local path.
+//! A remote they name is only proposed to the user: what it holds would land in caches that other projects share, and
+//! what is saved would go there.
 
 mod file;
 
@@ -56,8 +57,10 @@ impl<T> Setting<T> {
 pub(crate) struct Settings {
     /// Folder of the local store.
     pub(crate) store_dir: Option<Setting<PathBuf>>,
-    /// Remote store.
+    /// Remote store, as the user's own files name it.
     pub(crate) remote: Option<Setting<String>>,
+    /// Remote store that the repository proposes.
+    pub(crate) proposed_remote: Option<Setting<String>>,
     /// Bytes the local store may take before `cache gc` evicts.
     pub(crate) max_bytes: Option<Setting<u64>>,
     /// Dependency caches.
@@ -79,6 +82,13 @@ impl Settings {
     /// Adds what the repository in `root` says.
     pub(crate) fn add_repository(&mut self, root: &Path) -> Result<(), CommandError> {
         let path = root.join(REPOSITORY_FILE);
+        // A link would have what it points to read, and quoted in an error.
+        if path.symlink_metadata().is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(CommandError::usage(format!(
+                "{} is not a regular file",
+                path.display()
+            )));
+        }
         let Some(file) = load(&path)? else { return Ok(()) };
         if let Some(key) = file.key_only_for_users() {
             return Err(CommandError::usage(format!("{} may not set {key}", path.display()))
@@ -97,7 +107,10 @@ impl Settings {
             self.max_bytes = Some(Setting::new(max_size.bytes(), origin.clone()));
         }
         if let Some(url) = remote.url {
-            self.remote = Some(Setting::new(url, origin));
+            match origin {
+                Origin::Repository(_) => self.proposed_remote = Some(Setting::new(url, origin)),
+                _ => self.remote = Some(Setting::new(url, origin)),
+            }
         }
         if let Some(deps) = deps {
             self.deps = deps;
@@ -170,8 +183,12 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_may_name_a_remote_and_it_is_known_as_such() {
+    fn a_remote_of_a_repository_is_only_proposed() {
         let settings = in_repository("[remote]\nurl = 'http://cache.example:7460'\n").unwrap();
-        assert!(matches!(settings.remote.unwrap().origin, Origin::Repository(_)));
+        assert_eq!(settings.remote, None);
+        assert_eq!(
+            settings.proposed_remote.unwrap().value,
+            "http://cache.example:7460"
+        );
     }
 }

@@ -50,7 +50,9 @@ impl From<StoreError> for CommandError {
                     StoreError::Corrupt { .. } => Some(
                         "`headstart cache verify --repair` moves corrupt content aside; it is stored again by the next save",
                     ),
-                    StoreError::Refused { .. } => Some("check the credentials and the rights of the store"),
+                    StoreError::Refused { .. } => Some(
+                        "check the credentials: $HEADSTART_TOKEN for a headstart-server, the cloud's own variables for a bucket",
+                    ),
                     StoreError::Unavailable { .. } => Some("try again, or go on without it: --remote ''"),
                     _ => None,
                 };

@@ -86,11 +86,8 @@ impl Ui {
         self.answer(text)
     }
 
-    /// Prints `table` to stdout; nothing in quiet mode.
+    /// Prints a table that is the answer.
     pub(crate) fn answer_table(&self, table: &Table) -> Result<(), CommandError> {
-        if self.mode == OutputMode::Quiet {
-            return Ok(());
-        }
         self.answer(table.render())
     }
 

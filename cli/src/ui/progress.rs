@@ -51,10 +51,12 @@ struct Running {
 
 impl ProgressBars {
     pub(super) fn new(mode: OutputMode, live: bool) -> Self {
+        let multi = MultiProgress::new();
         ProgressBars {
             mode,
-            live,
-            multi: MultiProgress::new(),
+            // A terminal that cannot move its cursor hides the bars, and lines printed above them with them.
+            live: live && !multi.is_hidden(),
+            multi,
             steps: Mutex::default(),
         }
     }

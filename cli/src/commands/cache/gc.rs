@@ -16,7 +16,7 @@ use crate::{
 /// The local store's budget where no setting names one: 20 GB.
 const DEFAULT_MAX_BYTES: u64 = 20_000_000_000;
 
-/// Evict what was not used for longest until the local store fits its budget
+/// Evict what was not used for longest until the budget is met
 ///
 /// Content that no entry names goes too. What was used in the last six hours stays, so that a running save is never
 /// disturbed.

@@ -124,6 +124,7 @@ pub(crate) fn install_missing(
         let Some(install) = run.cache.install.clone().filter(|_| run.wants_install()) else {
             continue;
         };
+        let started = Instant::now();
         if !done.contains(&install) {
             ui.status(format_args!(
                 "Running {} in {}",
@@ -147,10 +148,13 @@ pub(crate) fn install_missing(
             done.push(install);
         }
         run.report.installed = true;
+        run.report.seconds += started.elapsed().as_secs_f64();
     }
     let stores = context.open_stores(ui)?;
     for run in runs.iter_mut().filter(|run| run.report.installed) {
+        let started = Instant::now();
         let outcome = save_one(ui, context, &stores, &run.cache)?;
+        run.report.seconds += started.elapsed().as_secs_f64();
         run.report.saved = matches!(outcome, SaveOutcome::Saved(_));
     }
     Ok(failures)
