@@ -54,6 +54,12 @@ impl Context {
             environment,
             args,
         };
+        if let Some(path) = context.var(env_vars::CONFIG)
+            && !Path::new(path).exists()
+        {
+            let sentence = format!("{} does not exist (${})", path.display(), env_vars::CONFIG);
+            return Err(CommandError::usage(sentence).hint("unset the variable, or make the file"));
+        }
         context.settings = Settings::load_user(context.user_settings_file().as_deref())?;
         Ok(context)
     }

@@ -130,6 +130,25 @@ fn a_clone_that_fails_is_the_error() {
 }
 
 #[test]
+fn a_remote_that_the_repository_names_is_not_asked() {
+    let env = machine();
+    let origin = origin_with_project(&env);
+    let work = Repository::at(env.root().join("project"));
+    let address = dead_address();
+    work.write(
+        "headstart.toml",
+        &format!("[remote]\nurl = \"http://{address}\"\n"),
+    )
+    .commit("a proposal");
+    let _ = work.git(["push", "-q", &origin.file_url(), "main"]);
+    let run = env
+        .run(["bootstrap", &origin.file_url(), "app"])
+        .says("proposes the remote");
+    assert!(!run.stderr().contains("warning"), "{run:?}");
+    let _ = run.success();
+}
+
+#[test]
 fn a_wrong_headstart_toml_in_the_clone_is_named() {
     let env = machine();
     let origin = origin_with_project(&env);
