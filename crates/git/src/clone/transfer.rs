@@ -13,6 +13,7 @@ use std::{
 };
 
 use gix::ObjectId;
+use parking_lot::Mutex;
 
 use super::repository::NewRepository;
 use crate::{
@@ -126,34 +127,35 @@ impl Transfer<'_> {
         conversation: &mut Conversation<'_>,
         trees_first: bool,
     ) -> Result<Transferred, CloneError> {
+        // Whoever fails first stops the other, whose failure is an echo then: noted before the other can notice.
+        let first_error = Mutex::new(None);
+        let or_stop = |result: Result<Transferred, CloneError>| {
+            result
+                .map_err(|error| {
+                    first_error.lock().get_or_insert(error);
+                    self.stop.store(true, Ordering::Relaxed);
+                })
+                .ok()
+        };
         let (tip, history) = thread::scope(|scope| {
             let history = thread::Builder::new()
                 .name("history".to_owned())
                 .spawn_scoped(scope, || {
-                    let received = self.remote.connect().map_err(CloneError::from);
-                    let received =
-                        received.and_then(|mut conversation| self.receive_history(&mut conversation));
-                    if received.is_err() {
-                        self.stop.store(true, Ordering::Relaxed);
-                    }
-                    received
+                    let connected = self.remote.connect().map_err(CloneError::from);
+                    or_stop(connected.and_then(|mut conversation| self.receive_history(&mut conversation)))
                 });
-            let tip = self.run_tip(conversation, trees_first);
-            if tip.is_err() {
-                self.stop.store(true, Ordering::Relaxed);
-            }
+            let tip = or_stop(self.run_tip(conversation, trees_first));
             let history = history.expect("the system has room for one more thread").join();
             (
                 tip,
                 history.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             )
         });
-        // Of two failures, the interruption is only the echo of the other one.
-        let (tip, history) = match (tip, history) {
-            (Err(CloneError::Interrupted), Err(error)) | (Err(error), _) | (_, Err(error)) => {
-                return Err(error);
-            }
-            (Ok(tip), Ok(history)) => (tip, history),
+        if let Some(error) = first_error.into_inner() {
+            return Err(error);
+        }
+        let (Some(tip), Some(history)) = (tip, history) else {
+            unreachable!("what is missing has left an error")
         };
         Ok(Transferred {
             objects: tip.objects + history.objects,

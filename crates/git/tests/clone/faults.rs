@@ -67,6 +67,45 @@ fn hanging_up_is_told_apart_from_damage() {
     assert!(error.is_retryable(), "{error:?}");
 }
 
+/// Of the two fetches, the one that does not fail is silent, and ends by being stopped only.
+#[test]
+fn a_failure_outranks_what_it_stops() {
+    let mut bench = Bench::new();
+    let hook = bench.origin.path().join("hook");
+    let config = format!("[uploadpack]\n\tpackObjectsHook = {}\n", hook.display());
+    std::fs::write(bench.path("origin/gitconfig"), config).unwrap();
+    bench
+        .vars
+        .push(("GIT_CONFIG_GLOBAL".into(), bench.path("origin/gitconfig").into()));
+    let mut options = bench.options("origin");
+    options.filter = "blob:none".parse().unwrap();
+    for (history, tip) in [("exit 1", "exec sleep 5"), ("exec sleep 5", "exit 1")] {
+        let script =
+            format!("#!/bin/sh\ncat >/dev/null\ncase \"$*\" in *--filter*) {history};; *) {tip};; esac\n");
+        bench.origin.write_executable("hook", script);
+        let error = remote(bench.clone(&options).unwrap_err());
+        assert!(
+            matches!(error, RemoteError::Server { .. }),
+            "{history}, {tip}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn a_filter_that_names_nothing_is_the_cause() {
+    let bench = Bench::new();
+    let server = GitHttpServer::start(bench.dir.path());
+    for url in ["origin", &server.url("origin")] {
+        let mut options = bench.options(url);
+        options.filter = "sparse:oid=HEAD:nope".parse().unwrap();
+        let error = remote(bench.clone(&options).unwrap_err());
+        assert!(
+            matches!(&error, RemoteError::Server { message, .. } if !message.is_empty()),
+            "{error:?}"
+        );
+    }
+}
+
 #[test]
 fn redirects_are_followed_to_the_same_question_only() {
     let bench = Bench::new();
