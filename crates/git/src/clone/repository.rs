@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bstr::{BStr, BString, ByteSlice as _};
@@ -20,9 +21,6 @@ use crate::{
     refs::{Head, RefPlan, RemoteRef},
     sparse::Cone,
 };
-
-/// Who reflogs name when git cannot tell who the user is.
-const UNKNOWN_IDENT: &str = "unknown <unknown@localhost> 0 +0000";
 
 /// A repository being made.
 #[derive(Debug)]
@@ -211,16 +209,33 @@ impl<'a> NewRepository<'a> {
 
     /// The user and the time, as git writes them into a log.
     fn ident(&self) -> Vec<u8> {
-        let asked = self
-            .environment
-            .git_in(&self.git_dir)
-            .args(["var", "GIT_COMMITTER_IDENT"])
-            .run();
-        match asked {
-            Ok(output) if !output.stdout.trim().is_empty() => output.stdout.trim().to_owned(),
-            // Without a name git refuses to commit, but it does not refuse to clone.
-            _ => UNKNOWN_IDENT.into(),
-        }
+        // Asked for this variable alone, git wants a name fit for a commit. Its list has what it writes into logs, where
+        // the name of the system's user will do; it comes after the configuration, which may say anything.
+        let asked = self.environment.git_in(&self.git_dir).args(["var", "-l"]).run();
+        let listed = asked.ok().and_then(|output| {
+            let lines = output.stdout.lines().rev();
+            let ident = lines
+                .filter_map(|line| line.strip_prefix(b"GIT_COMMITTER_IDENT="))
+                .next();
+            ident.map(<[u8]>::to_owned)
+        });
+        listed.unwrap_or_else(|| self.own_ident().into_bytes())
+    }
+
+    /// The same where git does not tell: a date of the user's that cannot be read, say.
+    fn own_ident(&self) -> String {
+        let var = |name| {
+            let text = self.environment.text_var(name)?;
+            let plain = text
+                .chars()
+                .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'));
+            plain.then_some(text)
+        };
+        let user = var("USER").or_else(|| var("LOGNAME")).unwrap_or("unknown");
+        let host = var("HOSTNAME").unwrap_or("localhost");
+        // A log whose entry is of long ago is taken for expired.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        format!("{user} <{user}@{host}> {} +0000", now.as_secs())
     }
 
     fn write_ref(&self, name: &BStr, content: &str) -> Result<(), PathError> {

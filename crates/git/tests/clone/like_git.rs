@@ -211,6 +211,31 @@ fn settings_of_the_user() {
 }
 
 #[test]
+fn logs_name_a_user_without_an_identity() {
+    let mut bench = Bench::new();
+    for name in ["GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"] {
+        bench.vars.push((name.into(), "".into()));
+    }
+    same(&bench, &[], |_| {});
+}
+
+#[test]
+fn logs_have_a_time_even_if_git_knows_none() {
+    let mut bench = Bench::new();
+    bench.vars.push(("GIT_COMMITTER_DATE".into(), "one day".into()));
+    bench.vars.push(("USER".into(), "zoe".into()));
+    bench.vars.push(("HOSTNAME".into(), "<home>".into()));
+    let cloned = bench.clone(&bench.options("origin")).unwrap();
+    let path = cloned.outcome.directory.join(".git/logs/HEAD");
+    let log = std::fs::read_to_string(path).unwrap();
+    assert!(log.contains(" zoe <zoe@localhost> "), "{log}");
+    let age = cloned
+        .repository()
+        .git(["log", "-g", "--format=%gd", "--date=relative"]);
+    assert!(age.contains("second"), "{age}");
+}
+
+#[test]
 fn hooks_of_the_template_run() {
     let mut bench = Bench::new();
     let template = Repository::create(bench.path("template"));
