@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::{
-    LinkMode, RestoreError, RestoreOptions, Unlisted, fetch,
+    LinkMode, RestoreError, RestoreOptions, Unlisted, compare, fetch,
     made_folders::MadeFolders,
     pieces::{self, Needs},
     plan::{Action, RestorePlan},
@@ -105,9 +105,16 @@ impl Engine<'_> {
     fn plan(&self) -> Result<RestorePlan, RestoreError> {
         self.progress.start(Step::Plan, None);
         let mut roots = Vec::new();
-        for (_, path) in self.tree().roots() {
+        for (node, path) in self.tree().roots() {
             match dir_handles::open_parent(&self.options.root, &path) {
-                Ok((parent, name)) => roots.push((parent, name.to_vec(), path)),
+                Ok((parent, name)) => {
+                    let anchor = Anchor {
+                        node,
+                        parent: Arc::new(parent),
+                        name: name.into(),
+                    };
+                    roots.push((anchor, path));
+                }
                 // Nothing is there.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(self.in_the_way(error)),
@@ -115,17 +122,27 @@ impl Engine<'_> {
         }
         let starts: Vec<ListRoot<'_>> = roots
             .iter()
-            .map(|(parent, name, path)| ListRoot {
-                parent,
-                name,
+            .map(|(anchor, path)| ListRoot {
+                parent: &anchor.parent,
+                name: &anchor.name,
                 listed_name: path.as_bytes(),
                 path: path.join_to(&self.options.root),
             })
             .collect();
         let disk = listing::list(&starts, &|_| true, Step::Plan, self.progress, self.interrupt)?;
         self.check_interrupt()?;
+        let mut plan = RestorePlan::new(self.tree(), &disk);
+        drop(disk);
+        let on_disk: Vec<Anchor> = roots.into_iter().map(|(anchor, _)| anchor).collect();
+        let changed = compare::find_changed(
+            self.tree(),
+            &plan.doubtful,
+            &on_disk,
+            &self.options.root,
+            self.interrupt,
+        )?;
+        plan.replace_files(self.tree(), &changed);
         self.progress.finish(Step::Plan);
-        let plan = RestorePlan::new(self.tree(), &disk);
         match (self.unlisted, plan.replaced_folders.first()) {
             (Unlisted::Remove, _) => Ok(plan),
             (Unlisted::Keep, None) => Ok(plan.without_removals()),

@@ -1,5 +1,6 @@
 //! Restoring: an entry becomes a tree on disk.
 
+mod compare;
 mod engine;
 mod fetch;
 mod lookup;

@@ -36,6 +36,8 @@ pub(crate) struct RestorePlan {
     pub(crate) removals: Vec<Removal>,
     /// Nodes whose place a folder has that must go for them, with all that is in it.
     pub(crate) replaced_folders: Vec<u32>,
+    /// Files that are kept though their time tells little: whether they are right takes a look at their content.
+    pub(crate) doubtful: Vec<u32>,
     /// Files, links and folders that go, those below the removals and the replaced folders included.
     pub(crate) removed: u64,
 }
@@ -43,7 +45,7 @@ pub(crate) struct RestorePlan {
 impl RestorePlan {
     /// Plans to make what is on disk below the roots of `tree` into `tree`. `disk` lists the roots by their paths.
     ///
-    /// A file of the same size, time and mode is taken to be the same.
+    /// A file of the same size, time and mode is taken to be the same; it is doubtful when the time is a whole second.
     pub(crate) fn new(tree: &Tree, disk: &[Listed]) -> Self {
         let mut by_name: HashMap<(Option<u32>, &[u8]), u32> = HashMap::with_capacity(disk.len());
         for (item, index) in disk.iter().zip(0..) {
@@ -53,6 +55,7 @@ impl RestorePlan {
             actions: Vec::with_capacity(tree.nodes().len()),
             removals: Vec::new(),
             replaced_folders: Vec::new(),
+            doubtful: Vec::new(),
             removed: 0,
         };
         // Of a folder that stays, where it is on disk; of another node that is kept as well.
@@ -95,11 +98,33 @@ impl RestorePlan {
             if action == Action::Replace && item.kind == FileType::Directory {
                 plan.replaced_folders.push(index);
             }
+            let is_file = matches!(node.kind, NodeKind::File { .. });
+            if is_file && action == Action::Keep && node.mtime.nanoseconds == 0 && node.size_bytes() > 0 {
+                plan.doubtful.push(index);
+            }
             plan.actions.push(action);
             on_disk.push((action != Action::Replace).then_some(found));
         }
         plan.find_removals(disk, &node_of);
         plan
+    }
+
+    /// Replaces files that were to be kept, with their other names. They are in order.
+    pub(crate) fn replace_files(&mut self, tree: &Tree, files: &[u32]) {
+        if files.is_empty() {
+            return;
+        }
+        for file in files {
+            self.actions[*file as usize] = Action::Replace;
+        }
+        for (node, index) in tree.nodes().iter().zip(0..) {
+            if let NodeKind::Hardlink { to } = node.kind
+                && self.actions[index] == Action::Keep
+                && files.binary_search(&to).is_ok()
+            {
+                self.actions[index] = Action::Replace;
+            }
+        }
     }
 
     /// The same, but what the snapshot does not have stays where it is, as far as nothing of the snapshot takes its place.

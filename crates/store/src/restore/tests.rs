@@ -71,6 +71,28 @@ fn a_second_restore_touches_nothing() {
 }
 
 #[test]
+fn whole_seconds_do_not_stand_for_the_content() {
+    let bench = Bench::new();
+    let tree = |root: &Path, version: &str| {
+        write(root.join("d/lib/v"), version);
+        write(root.join("d/same"), "same");
+        std::fs::hard_link(root.join("d/lib/v"), root.join("d/other name")).unwrap();
+        for path in ["d/lib/v", "d/same", "d/lib", "d"] {
+            touch(root.join(path), 456_789_000, 0);
+        }
+    };
+    tree(&bench.from(), "v=1.2.3");
+    tree(&bench.to(), "v=1.2.4");
+    bench.save("k", &["d"]);
+    let restored = bench.restore("k");
+    assert_eq!(std::fs::read(bench.to().join("d/lib/v")).unwrap(), b"v=1.2.3");
+    assert_eq!(manifest(&bench.from().join("d")), manifest(&bench.to().join("d")));
+    // The file and its other name; not the folders, nor the file that is the same.
+    assert_eq!((restored.files_written, restored.files_kept), (2, 3));
+    assert_eq!(bench.restore("k").files_written, 0, "what is right is kept");
+}
+
+#[test]
 fn an_existing_tree_is_brought_in_line_and_its_neighbours_are_left_alone() {
     let bench = Bench::new();
     populate(&bench.from());
