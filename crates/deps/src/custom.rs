@@ -181,7 +181,7 @@ fn check_free_of_links(path: &RelPath, base: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Digests of the files that match, or of their absence.
+/// Digests of the files that match. Every name and pattern must match one.
 fn key_files(config: &CacheConfig, project: &Project<'_>) -> Result<Vec<KeyInput>, DepsError> {
     let (globs, plain): (Vec<&String>, Vec<&String>) = config
         .key_files
@@ -198,20 +198,32 @@ fn key_files(config: &CacheConfig, project: &Project<'_>) -> Result<Vec<KeyInput
         return Ok(inputs);
     }
     let mut matcher = GlobSetBuilder::new();
-    for glob in globs {
-        let glob = GlobBuilder::new(glob.trim_start_matches("./"))
+    for glob in &globs {
+        let plain = RelPath::parse_lenient(Path::new(glob)).map_err(|error| refused(config, error))?;
+        let glob = GlobBuilder::new(&plain.to_string())
             .literal_separator(true)
             .build()
             .map_err(|error| refused(config, error))?;
         matcher.add(glob);
     }
     let matcher = matcher.build().map_err(|error| refused(config, error))?;
+    let mut has_match = vec![false; globs.len()];
     for path in matching_files(&project.folder(), &matcher)? {
         let on_disk = path.join_to(&project.folder());
         if let Some(bytes) = files::read(&on_disk, MAX_LOCKFILE_BYTES)? {
             let digest = Digest::of(&bytes).to_string();
             inputs.push(KeyInput::new(InputKind::File, path.to_string(), digest));
+            for glob in matcher.matches(path.as_path()) {
+                has_match[glob] = true;
+            }
         }
+    }
+    // A misspelt pattern would leave the key as it is forever.
+    if let Some((glob, _)) = globs.iter().zip(has_match).find(|(_, has_match)| !has_match) {
+        return Err(refused(
+            config,
+            format!("the pattern {glob:?} of its key-files matches no file"),
+        ));
     }
     Ok(inputs)
 }
@@ -283,6 +295,7 @@ mod tests {
             .tools
             .0
             .insert("rustc", "rustc 1.95.0 (long) host: x86_64");
+        sandbox.write("crates/a/a.toml", "x");
         let before = sandbox.cache("target");
         assert!(
             before.key.starts_with("target-linux-x64-glibc-"),
@@ -302,14 +315,14 @@ mod tests {
         let mut sandbox = sandbox("");
         let before = sandbox.cache("cargo-registry").key;
         sandbox.config =
-            toml::from_str("[[cache]]\nname = \"cargo-registry\"\nkey-files = [\"Cargo.lock\", \"x*\"]")
+            toml::from_str("[[cache]]\nname = \"cargo-registry\"\nkey-files = [\"Cargo.lock\", \"Cargo.*\"]")
                 .unwrap();
         assert_eq!(
             before,
             sandbox.cache("cargo-registry").key,
             "the lockfile was in it already"
         );
-        sandbox.write("xyz", "");
+        sandbox.write("Cargo.x", "");
         assert_ne!(before, sandbox.cache("cargo-registry").key);
     }
 
@@ -338,6 +351,24 @@ mod tests {
         assert!(
             refusal("[[cache]]\nname = \"cargo-registry\"\npaths = [\"y\"]").contains("inside the project")
         );
+    }
+
+    #[test]
+    fn a_pattern_that_matches_no_file_is_refused() {
+        let of = |pattern: &str| {
+            refusal(&format!(
+                "[[cache]]\nname = \"x\"\npaths = [\"y\"]\nkey-files = [\"Cargo.*\", \"{pattern}\"]"
+            ))
+        };
+        assert_eq!(
+            of("schema/**/*.sql"),
+            "the pattern \"schema/**/*.sql\" of its key-files matches no file"
+        );
+        assert!(of("../*").contains(".."), "{}", of("../*"));
+        assert!(of("a/../Cargo.*").contains(".."));
+        assert!(of("/etc/*").contains("absolute"));
+        let found = "[[cache]]\nname = \"cargo-registry\"\nkey-files = [\"no*\"]";
+        assert!(refusal(found).contains("\"no*\""));
     }
 
     #[test]
