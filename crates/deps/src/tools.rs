@@ -40,7 +40,11 @@ pub const KNOWN_TOOLS: [(&str, &[&str]); 8] = [
     ("yarn", &["yarn", "--version"]),
 ];
 
-/// The tools on `PATH`, each asked at most once.
+/// Where tools are asked: in a checkout, `yarn` runs the release its `.yarnrc` names, `rustc` the toolchain of its
+/// `rust-toolchain.toml`, so a program of the repository.
+const OUTSIDE_OF_REPOSITORIES: &str = "/";
+
+/// The tools on `PATH`, each asked at most once, outside of any repository.
 #[derive(Debug)]
 pub struct ProcessTools {
     env: BTreeMap<OsString, OsString>,
@@ -73,9 +77,13 @@ fn ask(line: &[&str], env: &BTreeMap<OsString, OsString>) -> Option<String> {
     let mut command = Command::new(line[0])
         .args(&line[1..])
         .env_clear()
+        .current_dir(OUTSIDE_OF_REPOSITORIES)
         .deadline(DEADLINE);
     for (name, value) in env {
-        command = command.env(name, value);
+        // Programs believe this one before they ask the system.
+        if name != "PWD" && name != "OLDPWD" {
+            command = command.env(name, value);
+        }
     }
     let output = command.run().ok()?;
     let answer = String::from_utf8(output.stdout).ok()?;
@@ -99,7 +107,26 @@ pub(crate) mod fake {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    #[test]
+    fn tools_are_asked_where_no_repository_chooses_the_program() {
+        let dir = tempfile::tempdir().unwrap();
+        let yarn = dir.path().join("yarn");
+        std::fs::write(&yarn, "#!/bin/sh\necho \"$(pwd) $PWD\"\n").unwrap();
+        std::fs::set_permissions(&yarn, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:/usr/bin:/bin", dir.path().display());
+        let env = [
+            ("PATH".into(), path.into()),
+            ("PWD".into(), dir.path().into()),
+        ];
+        assert_eq!(
+            ProcessTools::new(env.into()).version("yarn").as_deref(),
+            Some("/ /")
+        );
+    }
 
     #[test]
     fn only_known_tools_are_started() {
