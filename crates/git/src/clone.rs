@@ -82,6 +82,9 @@ pub struct CloneOutcome {
     pub bytes_written: u64,
     /// When the working tree was complete, since the start; absent without one.
     pub worktree_ready: Option<Duration>,
+    /// When the last object of the history, or of everything, was received and indexed, since the start; absent where only
+    /// the tip was fetched, or nothing.
+    pub history_complete: Option<Duration>,
     /// When everything was.
     pub total: Duration,
     /// The filter really used: `none` where the remote has no filters.
@@ -224,6 +227,7 @@ impl Cloning<'_> {
             files_written: 0,
             bytes_written: 0,
             worktree_ready: None,
+            history_complete: None,
             total: Duration::ZERO,
             filter: filter.clone(),
         };
@@ -283,6 +287,7 @@ impl Cloning<'_> {
                 files_written: written.files,
                 bytes_written: written.bytes,
                 worktree_ready: transferred.worktree_ready,
+                history_complete: transferred.history_complete,
                 ..outcome
             };
         }

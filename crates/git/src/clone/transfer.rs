@@ -72,6 +72,8 @@ pub(super) struct Transferred {
     pub(super) worktree: Option<WrittenWorktree>,
     /// When the working tree was complete, since the start.
     pub(super) worktree_ready: Option<Duration>,
+    /// When the history, or everything, was received and indexed, since the start.
+    pub(super) history_complete: Option<Duration>,
 }
 
 /// One clone's fetches.
@@ -160,6 +162,7 @@ impl Transfer<'_> {
         Ok(Transferred {
             objects: tip.objects + history.objects,
             history_bytes: history.history_bytes,
+            history_complete: history.history_complete,
             shallow: history.shallow,
             ..tip
         })
@@ -223,10 +226,12 @@ impl Transfer<'_> {
         let on_bytes = |bytes| self.progress.advance(Step::ReceiveHistory, bytes);
         let promisor = self.plan.promisor_lines(&request.wants);
         let fetched = self.fetch(conversation, &request, &promisor, &on_bytes, None)?;
+        let history_complete = Some(self.started.elapsed());
         self.progress.finish(Step::ReceiveHistory);
         Ok(Transferred {
             objects: fetched.pack.objects,
             history_bytes: fetched.pack.bytes,
+            history_complete,
             shallow: fetched.shallow,
             ..Transferred::default()
         })

@@ -1,9 +1,17 @@
 //! Every option gives what `git clone` gives with the same option, byte for byte where git promises bytes.
 
-use std::num::NonZeroU32;
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Mutex,
+        atomic::AtomicBool,
+        mpsc::{Sender, channel},
+    },
+    time::{Duration, Instant},
+};
 
 use headstart_fs::RelPath;
-use headstart_git::{CloneOptions, Head, Step, Warning};
+use headstart_git::{CloneOptions, Head, Progress, Step, Warning, clone};
 use headstart_testkit::Repository;
 
 use crate::support::{Bench, Cloned, assert_same};
@@ -56,6 +64,58 @@ fn the_number_of_files_is_told_before_they_are_counted() {
         let files = cloned.outcome.files_written;
         assert_eq!(cloned.steps[&Step::WriteFiles], (Some(files), files), "{filter}");
     }
+}
+
+/// Tells when the history is complete.
+struct HistoryWatch(Mutex<Sender<()>>);
+
+impl Progress for HistoryWatch {
+    fn start(&self, _step: Step, _total: Option<u64>) {}
+
+    fn advance(&self, _step: Step, _amount: u64) {}
+
+    fn finish(&self, step: Step) {
+        if step == Step::ReceiveHistory {
+            let _ = self.0.lock().unwrap().send(());
+        }
+    }
+
+    fn warn(&self, _warning: &Warning) {}
+}
+
+#[test]
+fn the_history_is_complete_however_long_the_ready_worktree_is_used() {
+    for filter in ["none", "blob:none"] {
+        let bench = Bench::new();
+        let mut options = bench.options(&bench.origin.file_url());
+        options.filter = filter.parse().unwrap();
+        let (sender, history_came) = channel();
+        let history_came = Mutex::new(history_came);
+        let used_until = Mutex::new(None);
+        let started = Instant::now();
+        let outcome = clone(
+            &options,
+            &bench.environment(),
+            &HistoryWatch(Mutex::new(sender)),
+            &|_| {
+                let came = history_came.lock().unwrap().recv_timeout(Duration::from_secs(60));
+                came.unwrap();
+                *used_until.lock().unwrap() = Some(started.elapsed());
+            },
+            &AtomicBool::new(false),
+        )
+        .unwrap();
+        let complete = outcome.history_complete.unwrap();
+        assert!(Some(complete) <= used_until.into_inner().unwrap(), "{filter}");
+        assert!(complete <= outcome.total);
+    }
+    let bench = Bench::new();
+    let mut options = bench.options(&bench.origin.file_url());
+    options.depth = NonZeroU32::new(1);
+    options.single_branch = true;
+    options.tags = false;
+    let outcome = bench.clone(&options).unwrap().outcome;
+    assert_eq!((outcome.history_complete, outcome.history_bytes), (None, 0));
 }
 
 #[test]
