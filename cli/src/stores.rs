@@ -9,8 +9,8 @@ use std::{
 
 use headstart_protocol::Token;
 use headstart_store::{
-    ChunkIndex, Credentials, EntryName, LocalStore, Location, Namespace, Problem, Pushed, Runtime, Store,
-    StoreError, TieredStore, repair_entry,
+    ChunkIndex, Credentials, EntryName, LocalStore, Location, Namespace, Problem, Pushed, Repaired, Runtime,
+    Store, StoreError, TieredStore, repair_entry,
 };
 
 use crate::{
@@ -197,9 +197,12 @@ impl Stores {
         match self.runtime.block_on(self.repair_entries(keys)) {
             Ok(problems) => {
                 for problem in &problems {
-                    ui.warn(format_args!("{}; taken out of the local store", problem.kind));
+                    match problem.repair {
+                        Repaired::No => ui.warn(&problem.kind),
+                        _ => ui.warn(format_args!("{}; taken out of the local store", problem.kind)),
+                    }
                 }
-                !problems.is_empty()
+                problems.iter().any(|problem| problem.repair != Repaired::No)
             }
             Err(error) => {
                 ui.warn(CommandError::from(error).one_line());

@@ -2,7 +2,7 @@
 
 use headstart_digest::{Digest, PackId};
 
-use crate::{ContentId, PackTable, PruneStore, Snapshot, StoreError};
+use crate::{ContentId, FormatError, PackTable, PruneStore, Snapshot, StoreError};
 
 /// What a piece of content is.
 #[derive(Debug)]
@@ -13,8 +13,20 @@ pub(super) enum Verdict {
     Snapshot(Vec<PackId>),
     /// Wrong.
     Corrupt(String),
+    /// A newer program wrote it: nothing this one may judge.
+    Unsupported(String),
     /// Not there, or no longer.
     Gone,
+}
+
+impl Verdict {
+    /// True for what is there and not wrong, as far as this program can judge.
+    pub(super) fn is_right(&self) -> bool {
+        matches!(
+            self,
+            Verdict::Pack | Verdict::Snapshot(_) | Verdict::Unsupported(_)
+        )
+    }
 }
 
 pub(super) async fn check(store: &dyn PruneStore, id: ContentId) -> Result<Verdict, StoreError> {
@@ -43,5 +55,8 @@ fn judge(id: ContentId, stored: &bytes::Bytes) -> Verdict {
         ContentId::Snapshot(_) => Snapshot::parse(stored)
             .map(|snapshot| Verdict::Snapshot(snapshot.packs().iter().map(|pack| pack.id).collect())),
     };
-    verdict.unwrap_or_else(|error| Verdict::Corrupt(error.to_string()))
+    verdict.unwrap_or_else(|error| match error {
+        FormatError::Version { .. } => Verdict::Unsupported(error.to_string()),
+        _ => Verdict::Corrupt(error.to_string()),
+    })
 }

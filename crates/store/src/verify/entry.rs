@@ -12,7 +12,8 @@ use super::{
 use crate::{ContentId, Entry, EntryName, PruneStore, StoreError};
 
 /// Checks an entry, its snapshot and the packs it needs. Corrupt content is moved aside; an entry that cannot be restored
-/// from this store is dropped, so that a remote behind it is asked, or the next save stores it anew.
+/// from this store is dropped, so that a remote behind it is asked, or the next save stores it anew. What a newer program
+/// wrote is told and left alone.
 ///
 /// An entry that is not there is no problem.
 pub async fn repair_entry(
@@ -30,11 +31,16 @@ pub async fn repair_entry(
             },
         },
         Err(StoreError::Missing { .. }) => return Ok(report),
-        Err(StoreError::Corrupt { reason, .. } | StoreError::Unsupported(reason)) => {
-            ProblemKind::CorruptEntry {
-                name: name.clone(),
-                reason,
-            }
+        Err(StoreError::Corrupt { reason, .. }) => ProblemKind::CorruptEntry {
+            name: name.clone(),
+            reason,
+        },
+        Err(StoreError::Unsupported(reason)) => {
+            let name = name.clone();
+            report.entries = 1;
+            let kind = ProblemKind::UnsupportedEntry { name, reason };
+            report.problems.push(Problem::left_alone(kind));
+            return Ok(report);
         }
         Err(error) => return Err(error),
     };
@@ -48,7 +54,7 @@ pub async fn repair_entry(
 }
 
 impl VerifyReport {
-    /// True when all an entry needs is here and right.
+    /// True when all an entry needs is here and not wrong.
     async fn repair_content(
         &mut self,
         store: &dyn PruneStore,
@@ -57,8 +63,11 @@ impl VerifyReport {
     ) -> Result<bool, StoreError> {
         self.snapshots = 1;
         let id = ContentId::Snapshot(entry.snapshot);
-        let packs = match content::check(store, id).await? {
+        let verdict = content::check(store, id).await?;
+        self.add_unsupported(id, &verdict);
+        let packs = match verdict {
             Verdict::Snapshot(packs) => packs,
+            Verdict::Unsupported(_) => return Ok(true),
             Verdict::Corrupt(reason) => {
                 self.add_corrupt(store, Repair::Yes, id, reason).await?;
                 return Ok(false);
@@ -72,8 +81,10 @@ impl VerifyReport {
             }
             let id = ContentId::Pack(*pack);
             self.packs += 1;
-            match content::check(store, id).await? {
-                Verdict::Pack => {
+            let verdict = content::check(store, id).await?;
+            self.add_unsupported(id, &verdict);
+            match verdict {
+                Verdict::Pack | Verdict::Unsupported(_) => {
                     good_packs.insert(*pack.digest());
                 }
                 Verdict::Corrupt(reason) => self.add_corrupt(store, Repair::Yes, id, reason).await?,

@@ -28,7 +28,8 @@ pub enum Repair {
     /// Look only.
     No,
     /// Move corrupt content aside, and drop snapshots and entries that can no longer be restored from here: their keys are
-    /// free again, so that the next save stores them anew. Where there is a remote, it is asked for them again.
+    /// free again, so that the next save stores them anew. Where there is a remote, it is asked for them again. What a newer
+    /// program wrote is left alone.
     Yes,
 }
 
@@ -66,6 +67,13 @@ pub enum ProblemKind {
         /// In what it is wrong.
         reason: String,
     },
+    /// A newer program wrote it. It is taken to be right and never repaired.
+    UnsupportedContent {
+        /// The content.
+        id: ContentId,
+        /// What it is.
+        reason: String,
+    },
     /// A snapshot needs packs that are not here. A store in front of a remote may hold a part only; without a remote the
     /// snapshot cannot be restored.
     IncompleteSnapshot {
@@ -79,6 +87,13 @@ pub enum ProblemKind {
         /// Its name.
         name: EntryName,
         /// In what it is wrong.
+        reason: String,
+    },
+    /// A newer program wrote the entry. It is never repaired.
+    UnsupportedEntry {
+        /// Its name.
+        name: EntryName,
+        /// What it is.
         reason: String,
     },
     /// The entry stands for a snapshot that is not here, or was moved aside.
@@ -106,6 +121,15 @@ pub enum Repaired {
     Removed,
 }
 
+impl Problem {
+    fn left_alone(kind: ProblemKind) -> Self {
+        Problem {
+            kind,
+            repair: Repaired::No,
+        }
+    }
+}
+
 impl VerifyReport {
     /// True when nothing is wrong.
     pub fn is_clean(&self) -> bool {
@@ -117,6 +141,7 @@ impl fmt::Display for ProblemKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ProblemKind::CorruptContent { id, reason } => write!(f, "{id} is corrupt: {reason}"),
+            ProblemKind::UnsupportedContent { id, reason } => write!(f, "{id} cannot be judged: {reason}"),
             ProblemKind::IncompleteSnapshot { snapshot, missing } => {
                 write!(
                     f,
@@ -125,6 +150,9 @@ impl fmt::Display for ProblemKind {
                 )
             }
             ProblemKind::CorruptEntry { name, reason } => write!(f, "entry {name} is corrupt: {reason}"),
+            ProblemKind::UnsupportedEntry { name, reason } => {
+                write!(f, "entry {name} cannot be judged: {reason}")
+            }
             ProblemKind::DanglingEntry { name, snapshot } => {
                 write!(
                     f,
@@ -164,7 +192,8 @@ pub async fn verify(
         report.bytes += bytes;
         match verdict {
             content::Verdict::Corrupt(reason) => report.add_corrupt(store, repair, id, reason).await?,
-            _ => {
+            verdict => {
+                report.add_unsupported(id, &verdict);
                 good_packs.insert(*id.digest());
             }
         }
@@ -185,6 +214,10 @@ pub async fn verify(
             content::Verdict::Snapshot(packs) => {
                 good_snapshots.insert(*id.digest());
                 needed.push(((*id.digest()).into(), packs));
+            }
+            content::Verdict::Unsupported(_) => {
+                report.add_unsupported(id, &verdict);
+                good_snapshots.insert(*id.digest());
             }
             content::Verdict::Pack | content::Verdict::Gone => {}
         }
@@ -234,6 +267,15 @@ impl VerifyReport {
         Ok(())
     }
 
+    /// Tells of what a newer program wrote, if it is that.
+    fn add_unsupported(&mut self, id: ContentId, verdict: &content::Verdict) {
+        if let content::Verdict::Unsupported(reason) = verdict {
+            let reason = reason.clone();
+            let kind = ProblemKind::UnsupportedContent { id, reason };
+            self.problems.push(Problem::left_alone(kind));
+        }
+    }
+
     /// Snapshots that need what is not here; returns those that were removed. Packs may have come since the listing.
     async fn add_incomplete(
         &mut self,
@@ -254,7 +296,7 @@ impl VerifyReport {
                     Some(is_there) => *is_there,
                     None => {
                         let id = ContentId::Pack(pack);
-                        matches!(content::check(store, id).await?, content::Verdict::Pack)
+                        content::check(store, id).await?.is_right()
                     }
                 };
                 later.insert(pack, is_there);
@@ -298,7 +340,7 @@ impl VerifyReport {
                         let id = ContentId::Snapshot(entry.snapshot);
                         match content::check(store, id).await? {
                             // It came since the listing.
-                            content::Verdict::Snapshot(_) => None,
+                            verdict if verdict.is_right() => None,
                             _ => Some(ProblemKind::DanglingEntry {
                                 name: name.clone(),
                                 snapshot: entry.snapshot,
@@ -306,11 +348,15 @@ impl VerifyReport {
                         }
                     }
                     Err(StoreError::Missing { .. }) => continue,
-                    Err(StoreError::Corrupt { reason, .. } | StoreError::Unsupported(reason)) => {
-                        Some(ProblemKind::CorruptEntry {
-                            name: name.clone(),
-                            reason,
-                        })
+                    Err(StoreError::Corrupt { reason, .. }) => Some(ProblemKind::CorruptEntry {
+                        name: name.clone(),
+                        reason,
+                    }),
+                    Err(StoreError::Unsupported(reason)) => {
+                        self.entries += 1;
+                        let kind = ProblemKind::UnsupportedEntry { name, reason };
+                        self.problems.push(Problem::left_alone(kind));
+                        continue;
                     }
                     Err(error) => return Err(error),
                 };

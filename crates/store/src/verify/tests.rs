@@ -204,3 +204,48 @@ fn repairing_an_entry_moves_damage_aside_and_frees_its_key() {
         assert!(fixture.verify(Repair::No).is_clean(), "{damaged}");
     }
 }
+
+#[test]
+fn what_a_newer_program_wrote_is_told_and_left_alone() {
+    let never = AtomicBool::new(false);
+    let name = EntryName::new("n".parse().unwrap(), "k").unwrap();
+    let kept = |fixture: &Fixture, path: &Path, problems: usize| {
+        let whole = fixture.verify(Repair::Yes);
+        let one = repair_entry(&fixture.store, &name, &never);
+        let one = fixture.runtime.block_on(one).unwrap();
+        assert_eq!(one.problems.len(), problems, "{one:?}");
+        for problem in whole.problems.iter().chain(&one.problems) {
+            assert_eq!(problem.repair, Repaired::No, "{problem:?}");
+        }
+        assert_eq!(whole.problems.len(), 1, "{whole:?}");
+        assert!(path.exists());
+    };
+
+    let fixture = Fixture::new();
+    let entry_path = fixture.store.folder().join(key_path::entry_path(&name));
+    fs::write(&entry_path, r#"{"schema":"headstart.entry/2","more":1}"#).unwrap();
+    kept(&fixture, &entry_path, 1);
+
+    // The entry stands for it: neither is touched.
+    let fixture = Fixture::new();
+    let newer = bytes::Bytes::from_static(b"hssnap02 of another shape");
+    let digest = headstart_digest::Digest::of(&newer);
+    let id = ContentId::new(ContentKind::Snapshot, digest);
+    let write = crate::StoreExt::write_bytes(&fixture.store, id, newer);
+    fixture.runtime.block_on(write).unwrap();
+    let entry_path = fixture.store.folder().join(key_path::entry_path(&name));
+    let entry = fs::read_to_string(&entry_path).unwrap();
+    let old = fixture.snapshot.digest().to_string();
+    assert!(entry.contains(&old));
+    fs::write(&entry_path, entry.replace(&old, &digest.to_string())).unwrap();
+    kept(&fixture, &fixture.path(id), 1);
+    assert!(entry_path.exists());
+
+    // A pack: nothing needs it but what is newer, too.
+    let fixture = Fixture::new();
+    let newer = bytes::Bytes::from_static(b"hspack02 of another shape");
+    let id = ContentId::new(ContentKind::Pack, headstart_digest::Digest::of(&newer));
+    let write = crate::StoreExt::write_bytes(&fixture.store, id, newer);
+    fixture.runtime.block_on(write).unwrap();
+    kept(&fixture, &fixture.path(id), 0);
+}
