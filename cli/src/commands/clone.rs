@@ -90,6 +90,8 @@ pub(crate) struct CloneReport {
     file_bytes_written: u64,
     /// Seconds until the working tree was complete; null without one.
     worktree_ready_seconds: Option<f64>,
+    /// Seconds until the history, or everything, was received and indexed; null where only the tip was fetched, or nothing.
+    history_seconds: Option<f64>,
     total_seconds: f64,
 }
 
@@ -203,6 +205,7 @@ impl CloneReport {
             files_written: outcome.files_written,
             file_bytes_written: outcome.bytes_written,
             worktree_ready_seconds: outcome.worktree_ready.map(|ready| ready.as_secs_f64()),
+            history_seconds: outcome.history_complete.map(|complete| complete.as_secs_f64()),
             total_seconds: outcome.total.as_secs_f64(),
         }
     }
@@ -220,7 +223,7 @@ impl CloneReport {
     /// The rows of the table that ends a bootstrap: step, outcome, files, fetched, avoided, time.
     pub(super) fn rows(&self) -> Vec<[String; 6]> {
         let nothing = || "-".to_owned();
-        let ready = self.worktree_ready_seconds.map_or_else(nothing, shown_seconds);
+        let shown = |time: Option<f64>| time.map_or_else(nothing, shown_seconds);
         vec![
             [
                 "working tree".into(),
@@ -228,7 +231,7 @@ impl CloneReport {
                 count(self.files_written),
                 bytes(self.tip_bytes),
                 nothing(),
-                ready,
+                shown(self.worktree_ready_seconds),
             ],
             [
                 "history".into(),
@@ -236,7 +239,7 @@ impl CloneReport {
                 nothing(),
                 bytes(self.history_bytes),
                 nothing(),
-                shown_seconds(self.total_seconds),
+                shown(self.history_seconds),
             ],
         ]
     }
