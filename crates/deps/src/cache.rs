@@ -106,6 +106,22 @@ pub struct DependencyCache {
 }
 
 impl Manager {
+    /// Every manager that is found by its files.
+    pub(crate) const FOUND: [Manager; 12] = [
+        Manager::Bun,
+        Manager::Cargo,
+        Manager::Go,
+        Manager::Gradle,
+        Manager::Maven,
+        Manager::Npm,
+        Manager::Pip,
+        Manager::Pnpm,
+        Manager::Poetry,
+        Manager::Uv,
+        Manager::YarnBerry,
+        Manager::YarnClassic,
+    ];
+
     /// Its name, as `disable` in `headstart.toml` knows it.
     pub fn name(self) -> &'static str {
         match self {

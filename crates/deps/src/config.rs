@@ -11,7 +11,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct DepsConfig {
-    /// Caches (`npm-downloads`) or managers (`npm`) to leave alone.
+    /// Caches (`npm-cache`) or managers (`npm`) to leave alone. An unknown name is an error.
     pub disable: Vec<String>,
     /// Folders, relative to the project, that are not searched for lockfiles.
     pub ignore: Vec<PathBuf>,

@@ -43,6 +43,14 @@ pub enum DepsError {
         /// Why.
         reason: String,
     },
+    /// `disable` names nothing there is: what it was meant for would be saved and restored all the same.
+    #[error("deps.disable names {name:?}, which is no cache and none of the managers {managers}")]
+    DisablesNothing {
+        /// The name.
+        name: String,
+        /// The names of all managers, for the message.
+        managers: String,
+    },
     /// The store holds a snapshot under the cache's key that reaches outside the cache. It was not restored.
     #[error("the snapshot for {cache} would write to {path}, which is no part of that cache")]
     Outside {

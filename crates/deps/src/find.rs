@@ -5,7 +5,7 @@ use std::path::Path;
 use headstart_fs::RelPath;
 
 use crate::{
-    DependencyCache, DepsConfig, DepsError, Host, Tools,
+    DependencyCache, DepsConfig, DepsError, Host, Manager, Tools,
     config::CacheConfig,
     custom, managers,
     project::{Draft, Project},
@@ -20,6 +20,7 @@ pub fn find_caches(
     tools: &dyn Tools,
     config: &DepsConfig,
 ) -> Result<Vec<DependencyCache>, DepsError> {
+    check_disabled_names(config)?;
     let folders = search(folder)?;
     let ignored = ignored_folders(config)?;
     let mut drafts: Vec<(RelPath, Draft)> = Vec::new();
@@ -38,7 +39,11 @@ pub fn find_caches(
         drafts.extend(found.into_iter().map(|draft| (at.path.clone(), draft)));
     }
     drafts.retain(|(_, draft)| !is_disabled(draft, config));
-    for cache in &config.cache {
+    for cache in config
+        .cache
+        .iter()
+        .filter(|cache| !config.disable.contains(&cache.name))
+    {
         add(cache, folder, &folders, host, tools, &mut drafts)?;
     }
     drafts.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -60,6 +65,23 @@ fn ignored_folders(config: &DepsConfig) -> Result<Vec<RelPath>, DepsError> {
             })
         })
         .collect()
+}
+
+/// A name need not be of this project, for the setting may be for several; it must be one, though.
+fn check_disabled_names(config: &DepsConfig) -> Result<(), DepsError> {
+    let managers = Manager::FOUND.map(Manager::name);
+    let is_known = |name: &str| {
+        managers.contains(&name)
+            || managers::CACHES.contains(&name)
+            || config.cache.iter().any(|cache| cache.name == name)
+    };
+    match config.disable.iter().find(|name| !is_known(name)) {
+        Some(name) => Err(DepsError::DisablesNothing {
+            name: name.clone(),
+            managers: managers.join(", "),
+        }),
+        None => Ok(()),
+    }
 }
 
 fn is_disabled(draft: &Draft, config: &DepsConfig) -> bool {
@@ -107,7 +129,7 @@ fn add(
 
 #[cfg(test)]
 mod tests {
-    use crate::{DependencyCache, testing::Sandbox};
+    use crate::{DependencyCache, find_caches, testing::Sandbox};
 
     fn titles(sandbox: &Sandbox) -> Vec<String> {
         sandbox.caches().iter().map(DependencyCache::title).collect()
@@ -139,6 +161,26 @@ mod tests {
         sandbox.config.disable = vec!["uv".to_owned()];
         sandbox.config.ignore = vec!["./fixtures".into()];
         assert_eq!(titles(&sandbox), ["cargo-registry"]);
+    }
+
+    #[test]
+    fn a_name_to_disable_that_means_nothing_is_refused() {
+        let mut sandbox = Sandbox::new();
+        sandbox.write("Cargo.lock", "");
+        sandbox.config = toml::from_str(
+            "disable = [\"maven\", \"npm-cache\", \"target\"]\n[[cache]]\nname = \"target\"\npaths = \
+             [\"target\"]\nkey-files = [\"Cargo.lock\"]",
+        )
+        .unwrap();
+        assert_eq!(titles(&sandbox), ["cargo-registry"]);
+        sandbox.config.disable = vec!["crago".to_owned()];
+        let error =
+            find_caches(&sandbox.folder(), &sandbox.host, &sandbox.tools, &sandbox.config).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "deps.disable names \"crago\", which is no cache and none of the managers bun, cargo, go, gradle, maven, \
+             npm, pip, pnpm, poetry, uv, yarn-berry, yarn-classic"
+        );
     }
 
     #[test]

@@ -15,6 +15,28 @@ use crate::{
     project::{Draft, Project},
 };
 
+/// The names of all caches that can be found.
+pub(crate) const CACHES: [&str; 18] = [
+    "bun-cache",
+    "bun-node_modules",
+    "cargo-registry",
+    "go-modules",
+    "gradle-caches",
+    "maven-repository",
+    "npm-cache",
+    "npm-node_modules",
+    "pip-cache",
+    "pnpm-node_modules",
+    "pnpm-store",
+    "poetry-cache",
+    "uv-cache",
+    "yarn-berry-cache",
+    "yarn-berry-node_modules",
+    "yarn-berry-pnp",
+    "yarn-classic-cache",
+    "yarn-classic-node_modules",
+];
+
 /// The caches of every manager that is at home in a project's folder.
 pub(crate) fn find(project: &Project<'_>) -> Result<Vec<Draft>, DepsError> {
     let mut drafts = match node_manager(project)? {
@@ -29,6 +51,10 @@ pub(crate) fn find(project: &Project<'_>) -> Result<Vec<Draft>, DepsError> {
     drafts.extend(python::find(project)?);
     drafts.extend(go::find(project)?);
     drafts.extend(jvm::find(project)?);
+    debug_assert!(
+        drafts.iter().all(|draft| CACHES.contains(&draft.name.as_str())),
+        "every cache is listed: {drafts:?}"
+    );
     Ok(drafts)
 }
 
