@@ -1,7 +1,9 @@
 //! Whether an installed tree is what the lockfile asks for. Entries are written once, so a tree of last week's lockfile
 //! must never be saved under today's key: somebody pulled and did not install.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use headstart_fs::RelPath;
 
 use crate::{
     DependencyCache, DepsError,
@@ -23,6 +25,15 @@ pub(crate) enum Freshness {
     PnpmCurrentLockfile(PathBuf),
     /// The manifests of the packages bun installed.
     BunPackages(PathBuf),
+}
+
+/// Why a tree is incomplete, if one of the `paths` its manager says it installed is not there. Paths that leave
+/// `folder` are nobody's business.
+pub(crate) fn why_missing<'a>(folder: &Path, mut paths: impl Iterator<Item = &'a str>) -> Option<String> {
+    let is_missing = |path: &&str| {
+        RelPath::parse(*path).is_ok_and(|path| path.join_to(folder).symlink_metadata().is_err())
+    };
+    paths.find(is_missing).map(|path| format!("{path} is missing"))
 }
 
 impl DependencyCache {

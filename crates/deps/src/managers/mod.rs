@@ -6,6 +6,7 @@ pub(crate) mod go;
 mod jvm;
 pub(crate) mod npm;
 pub(crate) mod pnpm;
+mod pnpm_tree;
 mod python;
 pub(crate) mod yarn_berry;
 pub(crate) mod yarn_classic;

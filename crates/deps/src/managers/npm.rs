@@ -12,7 +12,7 @@ use crate::{
     DepsError, InputKind, KeyInput, Manager, OnRestoreKey,
     content::Content,
     files::{self, MAX_LOCKFILE_BYTES, malformed},
-    freshness::Freshness,
+    freshness::{Freshness, why_missing},
     node::NodeProject,
     npmrc::Npmrc,
     project::{Draft, Project, rel},
@@ -134,7 +134,7 @@ fn content_path(integrity: &str) -> Option<RelPath> {
     RelPath::parse(path).ok()
 }
 
-/// Compares `node_modules/.package-lock.json`, npm's record of what it installed, with the lockfile.
+/// Compares `node_modules/.package-lock.json`, npm's record of what it installed, with the lockfile and the disk.
 pub(crate) fn why_stale(lockfile: &Path, folder: &Path) -> Result<Option<String>, DepsError> {
     let record = folder.join("node_modules/.package-lock.json");
     let Some(installed) = files::read_json(&record, MAX_LOCKFILE_BYTES)? else {
@@ -142,16 +142,18 @@ pub(crate) fn why_stale(lockfile: &Path, folder: &Path) -> Result<Option<String>
             "npm did not make this node_modules (it has no .package-lock.json)".to_owned(),
         ));
     };
-    let lock = files::read_json(lockfile, MAX_LOCKFILE_BYTES)?.unwrap_or(Value::Null);
-    // A lockfile of version 1 is not laid out by path: only the manager itself can compare it.
-    let Some(locked) = lock.get("packages").and_then(Value::as_object) else {
-        return Ok(None);
-    };
     let empty = serde_json::Map::new();
     let installed = installed
         .get("packages")
         .and_then(Value::as_object)
         .unwrap_or(&empty);
+    let in_modules = |path: &&str| path.contains("node_modules/");
+    let why_incomplete = || why_missing(folder, installed.keys().map(String::as_str).filter(in_modules));
+    let lock = files::read_json(lockfile, MAX_LOCKFILE_BYTES)?.unwrap_or(Value::Null);
+    // A lockfile of version 1 is not laid out by path: only the manager itself can compare it.
+    let Some(locked) = lock.get("packages").and_then(Value::as_object) else {
+        return Ok(why_incomplete());
+    };
     for (path, package) in installed {
         let same = |field| locked.get(path).and_then(|locked| locked.get(field)) == package.get(field);
         if !same("version") || !same("integrity") {
@@ -166,7 +168,9 @@ pub(crate) fn why_stale(lockfile: &Path, folder: &Path) -> Result<Option<String>
     let missing = locked.iter().find(|(path, package)| {
         path.contains("node_modules/") && !left_out(package) && !installed.contains_key(*path)
     });
-    Ok(missing.map(|(path, _)| format!("{path} is not installed")))
+    Ok(missing
+        .map(|(path, _)| format!("{path} is not installed"))
+        .or_else(why_incomplete))
 }
 
 #[cfg(test)]
@@ -266,6 +270,28 @@ mod tests {
             "node_modules/is-odd is not what the lockfile asks for"
         );
         sandbox.write("node_modules/.package-lock.json", LOCK);
+        for name in ["a", "fsevents", "is-odd"] {
+            assert_eq!(reason().unwrap(), format!("node_modules/{name} is missing"));
+            sandbox.write(&format!("node_modules/{name}/package.json"), "{}");
+        }
+        assert_eq!(reason(), None);
+    }
+
+    #[test]
+    fn a_package_that_was_deleted_is_missed_with_a_lockfile_of_version_1() {
+        let sandbox = sandbox();
+        sandbox.write(
+            "package-lock.json",
+            r#"{"lockfileVersion": 1, "dependencies": {}}"#,
+        );
+        sandbox.write(
+            "node_modules/.package-lock.json",
+            r#"{"packages": {"node_modules/ms": {"version": "2.1.3"}}}"#,
+        );
+        let lockfile = sandbox.folder().join("package-lock.json");
+        let reason = || why_stale(&lockfile, &sandbox.folder()).unwrap();
+        assert_eq!(reason().unwrap(), "node_modules/ms is missing");
+        sandbox.write("node_modules/ms/package.json", "{}");
         assert_eq!(reason(), None);
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     files::{self, MAX_CONFIG_BYTES, MAX_LOCKFILE_BYTES},
     freshness::Freshness,
     key::InputKind,
+    managers::pnpm_tree,
     node::{NodeProject, strings},
     npmrc::Npmrc,
     project::{Draft, Project, rel},
@@ -210,9 +211,10 @@ pub(crate) fn why_stale(lockfile: &Path, folder: &Path) -> Result<Option<String>
             "pnpm did not make this node_modules (it has no .pnpm/lock.yaml)".to_owned(),
         ));
     };
-    let locked = files::read(lockfile, MAX_LOCKFILE_BYTES)?;
-    Ok((locked.as_ref() != Some(&installed))
-        .then(|| "node_modules was installed for another lockfile".to_owned()))
+    if files::read(lockfile, MAX_LOCKFILE_BYTES)?.as_ref() != Some(&installed) {
+        return Ok(Some("node_modules was installed for another lockfile".to_owned()));
+    }
+    pnpm_tree::why_incomplete(&String::from_utf8_lossy(&installed), folder)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::{
     DepsError, KeyInput, Manager,
     content::{Content, entries_with_prefixes},
     files::{self, MAX_LOCKFILE_BYTES},
-    freshness::Freshness,
+    freshness::{Freshness, why_missing},
     key::InputKind,
     node::NodeProject,
     project::{Draft, Project, rel},
@@ -244,9 +244,29 @@ pub(crate) fn why_stale(lockfile: &Path, folder: &Path) -> Result<Option<String>
             return Ok(Some(format!("{resolution} is not installed")));
         }
     }
-    Ok(unmet
-        .first()
-        .map(|locator| format!("{locator} is installed and not in the lockfile")))
+    if let Some(locator) = unmet.first() {
+        return Ok(Some(format!("{locator} is installed and not in the lockfile")));
+    }
+    let locations = locations(&record);
+    let in_modules = |path: &&str| path.contains("node_modules/");
+    Ok(why_missing(
+        folder,
+        locations.iter().map(String::as_str).filter(in_modules),
+    ))
+}
+
+/// The folders of all packages in Yarn's record.
+fn locations(record: &str) -> Vec<String> {
+    let mut locations = Vec::new();
+    let mut is_within = false;
+    for line in record.lines() {
+        match line.strip_prefix("    - ") {
+            Some(path) if is_within => locations.extend(serde_json::from_str::<String>(path)),
+            Some(_) => {}
+            None => is_within = line == "  locations:",
+        }
+    }
+    locations
 }
 
 /// `a@virtual:0123#npm:1` is a copy of `a@npm:1` for one set of peers.
@@ -387,5 +407,12 @@ __metadata:
             reason().unwrap(),
             "x@npm:1.0.0 is installed and not in the lockfile"
         );
+        sandbox.write(
+            "node_modules/.yarn-state.yml",
+            "\"@scope/is@npm:4.6.0\":\n  locations:\n    - \"node_modules/@scope/is\"\n  aliases:\n    - \"node_modules/y\"\n",
+        );
+        assert_eq!(reason().unwrap(), "node_modules/@scope/is is missing");
+        sandbox.write("node_modules/@scope/is/package.json", "{}");
+        assert_eq!(reason(), None);
     }
 }

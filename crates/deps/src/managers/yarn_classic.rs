@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::{
     DepsError, Host, Manager,
     content::{Content, entries_with_prefixes},
-    files::{self, MAX_LOCKFILE_BYTES},
-    freshness::Freshness,
+    files::{self, MAX_CONFIG_BYTES, MAX_LOCKFILE_BYTES},
+    freshness::{Freshness, why_missing},
     node::NodeProject,
     npmrc::Npmrc,
     project::{Draft, Project},
@@ -177,7 +177,33 @@ pub(crate) fn why_stale(lockfile: &Path, folder: &Path) -> Result<Option<String>
     let extra = installed
         .keys()
         .find(|pattern| !locked.contains_key(pattern.as_str()));
-    Ok(extra.map(|pattern| format!("{pattern} is installed and not in the lockfile")))
+    if let Some(pattern) = extra {
+        return Ok(Some(format!("{pattern} is installed and not in the lockfile")));
+    }
+    let folders = folders(&record, folder)?;
+    Ok(why_missing(folder, folders.iter().map(String::as_str)))
+}
+
+/// What must be in the `node_modules` that Yarn recorded: the project's own dependencies. Yarn records no folders of
+/// others, and optional ones may be for other platforms.
+fn folders(record: &Value, folder: &Path) -> Result<Vec<String>, DepsError> {
+    let manifest = files::read_json(&folder.join("package.json"), MAX_CONFIG_BYTES)?.unwrap_or_default();
+    let flags = record.get("flags").and_then(Value::as_array);
+    let is_production = flags.is_some_and(|flags| flags.iter().any(|flag| flag == "production"));
+    let groups: &[&str] = match is_production {
+        true => &["dependencies"],
+        false => &["dependencies", "devDependencies"],
+    };
+    let group = |name: &str| manifest.get(name).and_then(Value::as_object);
+    let is_optional =
+        |name: &str| group("optionalDependencies").is_some_and(|group| group.contains_key(name));
+    Ok(groups
+        .iter()
+        .filter_map(|name| group(name))
+        .flat_map(|group| group.keys())
+        .filter(|name| !is_optional(name))
+        .map(|name| format!("node_modules/{name}"))
+        .collect())
 }
 
 #[cfg(test)]
@@ -223,7 +249,20 @@ mod tests {
         assert!(reason().unwrap().contains("is-odd@3"));
         sandbox.write(
             "node_modules/.yarn-integrity",
-            r#"{"lockfileEntries": {"is-odd@3": "https://r/x.tgz#1"}}"#,
+            r#"{"flags": [], "lockfileEntries": {"is-odd@3": "https://r/x.tgz#1"}}"#,
+        );
+        assert_eq!(reason(), None);
+        sandbox.write(
+            "package.json",
+            r#"{"devDependencies": {"is-odd": "3", "o": "1"}, "optionalDependencies": {"o": "1"}}"#,
+        );
+        assert_eq!(reason().unwrap(), "node_modules/is-odd is missing");
+        sandbox.write("node_modules/is-odd/package.json", "{}");
+        assert_eq!(reason(), None);
+        std::fs::remove_dir_all(sandbox.folder().join("node_modules/is-odd")).unwrap();
+        sandbox.write(
+            "node_modules/.yarn-integrity",
+            r#"{"flags": ["production"], "lockfileEntries": {"is-odd@3": "https://r/x.tgz#1"}}"#,
         );
         assert_eq!(reason(), None);
     }
