@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+use headstart_fs::AtPath as _;
 use headstart_protocol::Token;
 use headstart_store::{
     ChunkIndex, Credentials, EntryName, LocalStore, Location, Namespace, Problem, Pushed, Repaired, Runtime,
@@ -234,6 +235,12 @@ impl Stores {
     pub(crate) fn chunk_index(&self) -> Result<ChunkIndex, CommandError> {
         let cache_file = self.local.folder().join("chunk-index");
         Ok(ChunkIndex::load(&cache_file, &self.local, &self.runtime)?)
+    }
+
+    /// The folder of the local store, absolute and without symlinks.
+    pub(crate) fn folder_on_disk(&self) -> Result<PathBuf, CommandError> {
+        let folder = self.local.root();
+        Ok(folder.canonicalize().at("find", folder)?)
     }
 
     /// Where the local store keeps expanded files.

@@ -98,6 +98,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: RestoreArgs) -> Result<(), C
         link: args.link.into(),
         pool: Some(stores.pool_dir()),
         xattrs: if args.xattrs { Xattrs::Keep } else { Xattrs::Drop },
+        keep: Some(stores.folder_on_disk()?),
     };
     let keys = Keys {
         namespace: &options.namespace,

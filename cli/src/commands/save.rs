@@ -62,15 +62,16 @@ pub(super) fn run(ui: &Ui, context: &Context, args: SaveArgs) -> Result<(), Comm
         .map(|path| RelPath::parse_lenient(path))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| CommandError::usage(error.to_string()).hint("name paths relative to --root"))?;
+    let stores = context.open_stores(ui)?;
     let options = SaveOptions {
         name: EntryName::new(files_namespace(), args.key)?,
         root: args.root,
         paths,
         xattrs: if args.xattrs { Xattrs::Keep } else { Xattrs::Drop },
+        leave_out: Some(stores.folder_on_disk()?),
         facts: BTreeMap::new(),
         now: Timestamp::now(),
     };
-    let stores = context.open_stores(ui)?;
     let index = stores.chunk_index()?;
     let outcome = save(
         stores.store(),

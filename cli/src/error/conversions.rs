@@ -85,6 +85,9 @@ impl From<RestoreError> for CommandError {
             RestoreError::Interrupted => CommandError::interrupted(),
             RestoreError::Io(error) => error.into(),
             RestoreError::Store(error) => error.into(),
+            error @ RestoreError::InTheStore { .. } => {
+                CommandError::from_error(Kind::Failed, &error).hint("choose another --store or --root")
+            }
             error @ RestoreError::InTheWay { .. } => CommandError::from_error(Kind::Failed, &error)
                 .hint("move it away, or restore elsewhere with --root"),
         }

@@ -107,6 +107,7 @@ pub fn restore(
         link: settings.link,
         pool: settings.pool.clone(),
         xattrs: Xattrs::Drop,
+        keep: None,
     };
     let engine = match cache.is_shared() {
         true => headstart_store::restore_beside,
@@ -325,6 +326,7 @@ mod tests {
             root: sandbox.folder(),
             paths: vec![rel(".git/hooks")],
             xattrs: Xattrs::Drop,
+            leave_out: None,
             facts: BTreeMap::new(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
         };

@@ -65,6 +65,7 @@ pub fn save(
         root: cache.root.clone(),
         paths: cache.find_roots_of(&parts),
         xattrs: Xattrs::Drop,
+        leave_out: None,
         facts,
         now: settings.now,
     };

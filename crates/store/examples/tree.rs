@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     .map(|path| RelPath::parse_lenient(Path::new(path)))
                     .collect::<Result<_, _>>()?,
                 xattrs: Xattrs::Drop,
+                leave_out: None,
                 facts: Default::default(),
                 now: jiff::Timestamp::now(),
             };
@@ -52,6 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 },
                 pool: Some(Path::new(folder).join("pool")),
                 xattrs: Xattrs::Drop,
+                keep: None,
             };
             let outcome = restore(&store, &runtime, &options, &steps, &interrupt)?;
             format!("{outcome:?}")

@@ -30,6 +30,7 @@ mod local;
 mod location;
 mod memory;
 mod object;
+mod on_disk;
 mod pack;
 mod pool;
 mod progress;

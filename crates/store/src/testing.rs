@@ -153,6 +153,7 @@ impl Bench {
             name: EntryName::new("test".parse().unwrap(), key).unwrap(),
             root: self.from(),
             paths: paths.iter().map(|path| RelPath::parse(*path).unwrap()).collect(),
+            leave_out: None,
             xattrs: self.xattrs,
             facts: BTreeMap::new(),
             now: "2026-01-02T03:04:05Z".parse().unwrap(),
@@ -187,6 +188,7 @@ impl Bench {
             link: self.link,
             pool: Some(self.pool()),
             xattrs: self.xattrs,
+            keep: None,
         }
     }
 

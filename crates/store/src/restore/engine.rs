@@ -25,6 +25,7 @@ use crate::{
     NodeKind, Progress, Runtime, Snapshot, Step, Store, Tree, Warning,
     dir_handles::{self, Anchor, DirHandles},
     listing::{self, ListRoot},
+    on_disk,
     pool::{self, Method, Pool, Taken},
 };
 
@@ -54,6 +55,7 @@ pub(super) struct Applied {
 impl Engine<'_> {
     pub(super) fn restore(&self) -> Result<Applied, RestoreError> {
         let root = &self.options.root;
+        self.check_keep()?;
         std::fs::create_dir_all(root).at("create", root)?;
         let plan = self.plan()?;
         let kept = plan
@@ -99,6 +101,23 @@ impl Engine<'_> {
 
     pub(super) fn tree(&self) -> &Tree {
         self.snapshot.tree()
+    }
+
+    /// The store must not be removed or written over by a restore from it.
+    fn check_keep(&self) -> Result<(), RestoreError> {
+        let Some(keep) = &self.options.keep else {
+            return Ok(());
+        };
+        let base = &self.options.root;
+        let resolved = on_disk::resolve(base).at("find", base)?;
+        for (_, path) in self.tree().roots() {
+            let place = path.join_to(&resolved);
+            if place.starts_with(keep) || keep.starts_with(&place) {
+                let path = path.join_to(base);
+                return Err(RestoreError::InTheStore { path });
+            }
+        }
+        Ok(())
     }
 
     /// Compares the snapshot with what is on disk.

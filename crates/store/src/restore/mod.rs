@@ -56,6 +56,8 @@ pub struct RestoreOptions {
     pub pool: Option<PathBuf>,
     /// Whether extended attributes are restored.
     pub xattrs: Xattrs,
+    /// The folder of the local store, absolute and without symlinks: what holds it or lies in it is not restored over.
+    pub keep: Option<PathBuf>,
 }
 
 /// What became of a restore.
@@ -105,6 +107,12 @@ pub enum RestoreError {
         path: RelPath,
         /// The folder it is in.
         root: PathBuf,
+    },
+    /// What was to be restored is, holds or lies in [`RestoreOptions::keep`]; nothing was touched.
+    #[error("{} holds the store itself", path.display())]
+    InTheStore {
+        /// Where it was to be restored.
+        path: PathBuf,
     },
     /// The file system failed.
     #[error(transparent)]

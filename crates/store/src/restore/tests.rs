@@ -594,3 +594,44 @@ fn a_folder_of_others_is_not_removed_for_a_file_of_the_part() {
     );
     assert_eq!(manifest(&bench.to()), before);
 }
+
+#[test]
+fn a_restore_over_the_store_is_refused_before_anything_is_touched() {
+    let bench = Bench::new();
+    write(bench.from().join("d/file"), "x");
+    bench.save("folder", &["d"]);
+    bench.save("all", &[""]);
+    std::fs::create_dir(bench.to()).unwrap();
+    symlink("to", bench.temp.path().join("link")).unwrap();
+    let to = bench.to().canonicalize().unwrap();
+    let restore_to = |root: &str, key: &str, store: &str| {
+        let mut options = bench.restore_options(key, &[]);
+        options.root = bench.temp.path().join(root);
+        options.keep = Some(to.join(store));
+        restore(
+            &*bench.store,
+            &bench.runtime,
+            &options,
+            &NoProgress,
+            &bench.interrupt,
+        )
+    };
+    for (root, key, store) in [
+        ("to", "folder", "d"),
+        ("link", "folder", "d/deep/store"),
+        ("to", "all", "store"),
+        ("link/store/new", "folder", "store"),
+        ("", "all", "store"),
+    ] {
+        write(to.join(store).join("entry"), "store");
+        let before = manifest(bench.temp.path());
+        let error = restore_to(root, key, store).unwrap_err();
+        assert!(matches!(error, RestoreError::InTheStore { .. }), "{error:?}");
+        assert_eq!(manifest(bench.temp.path()), before);
+        std::fs::remove_dir_all(&to).unwrap();
+        std::fs::create_dir(&to).unwrap();
+    }
+    write(to.join("d2/entry"), "store");
+    restore_to("link", "folder", "d2").unwrap();
+    assert!(to.join("d2/entry").exists() && to.join("d/file").exists());
+}

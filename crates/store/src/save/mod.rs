@@ -52,6 +52,8 @@ pub struct SaveOptions {
     /// Folders, files or links to save, each with everything below it; `RelPath::root()` is the whole folder. They must
     /// exist, and be reached from `root` without symlinks.
     pub paths: Vec<RelPath>,
+    /// A folder below the paths that is not saved, absolute and without symlinks: the local store.
+    pub leave_out: Option<PathBuf>,
     /// Whether extended attributes are saved.
     pub xattrs: Xattrs,
     /// Facts for people, kept in the entry.

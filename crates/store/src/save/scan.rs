@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,6 +18,7 @@ use crate::{
     Node, NodeKind, Progress, SpecialKind, Step, Tree, Warning, Xattr,
     dir_handles::{self, Anchor, DirHandles},
     listing::{self, ListRoot, Listed},
+    on_disk,
     tree::{self, DIRECTORY_MODE_MASK, FILE_MODE_MASK},
     xattrs,
 };
@@ -53,7 +54,10 @@ pub(super) fn scan(
             path: path.join_to(&options.root),
         })
         .collect();
-    let is_wanted = |path: &Path| only.is_none_or(|only| is_part_of(only, path, &options.root));
+    let left_out = left_out(options)?;
+    let is_wanted = |path: &Path| {
+        left_out.as_deref() != Some(path) && only.is_none_or(|only| is_part_of(only, path, &options.root))
+    };
     let listed = listing::list(&starts, &is_wanted, Step::Scan, progress, interrupt)?;
     if interrupt.load(Ordering::Relaxed) {
         return Err(SaveError::Interrupted);
@@ -91,6 +95,16 @@ pub(super) fn folder_xattrs(scan: &Scan, base: &Path) -> Result<Vec<Xattr>, Path
         }
     }
     Ok(found)
+}
+
+/// What is left out, as a path below the root of `options`; nothing when it lies elsewhere.
+fn left_out(options: &SaveOptions) -> Result<Option<PathBuf>, PathError> {
+    let Some(folder) = &options.leave_out else {
+        return Ok(None);
+    };
+    let base = on_disk::resolve(&options.root).at("find", &options.root)?;
+    let below = folder.strip_prefix(base).ok();
+    Ok(below.map(|below| options.root.join(below)))
 }
 
 /// Whether `path` leads to one of `only`, is one, or lies below one.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::{
-    PruneStore as _, SpecialKind,
+    NoProgress, PruneStore as _, SpecialKind,
     testing::{Bench, noise, write},
 };
 
@@ -161,4 +161,28 @@ fn nested_and_repeated_paths_are_saved_once() {
     let bench = Bench::new();
     write(bench.from().join("d/e/file"), "x");
     assert_eq!(bench.save("k", &["d/e", "d", "d"]).files, 1);
+}
+
+#[test]
+fn the_store_below_the_saved_tree_is_left_out() {
+    let bench = Bench::new();
+    write(bench.from().join("d/file"), "x");
+    write(bench.from().join("d/store/entry"), "x");
+    write(bench.from().join("d/store2/entry"), "x");
+    std::os::unix::fs::symlink("from", bench.temp.path().join("link")).unwrap();
+    let mut options = bench.save_options("k", &["d"]);
+    options.root = bench.temp.path().join("link");
+    options.leave_out = Some(bench.from().canonicalize().unwrap().join("d/store"));
+    save(
+        &*bench.store,
+        None,
+        &bench.runtime,
+        &options,
+        &NoProgress,
+        &bench.interrupt,
+    )
+    .unwrap();
+    bench.restore("k");
+    assert!(bench.to().join("d/file").exists() && bench.to().join("d/store2/entry").exists());
+    assert!(!bench.to().join("d/store").exists());
 }

@@ -43,6 +43,7 @@ impl Machine {
             root: tree.to_owned(),
             paths: vec![RelPath::root()],
             xattrs: Xattrs::Drop,
+            leave_out: None,
             facts: BTreeMap::new(),
             now: Timestamp::UNIX_EPOCH,
         };
@@ -61,6 +62,7 @@ impl Machine {
             link: LinkMode::Copy,
             pool: None,
             xattrs: Xattrs::Drop,
+            keep: None,
         };
         let never = AtomicBool::new(false);
         match restore(&self.store, &self.runtime, &options, &NoProgress, &never) {

@@ -52,6 +52,7 @@ impl Fixture {
             root: self.dir.path().join("tree"),
             paths: vec![RelPath::root()],
             xattrs: Xattrs::Drop,
+            leave_out: None,
             facts: BTreeMap::new(),
             now: Timestamp::UNIX_EPOCH,
         };
