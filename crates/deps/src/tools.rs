@@ -118,10 +118,7 @@ mod tests {
         std::fs::write(&yarn, "#!/bin/sh\necho \"$(pwd) $PWD\"\n").unwrap();
         std::fs::set_permissions(&yarn, std::fs::Permissions::from_mode(0o755)).unwrap();
         let path = format!("{}:/usr/bin:/bin", dir.path().display());
-        let env = [
-            ("PATH".into(), path.into()),
-            ("PWD".into(), dir.path().into()),
-        ];
+        let env = [("PATH".into(), path.into()), ("PWD".into(), dir.path().into())];
         assert_eq!(
             ProcessTools::new(env.into()).version("yarn").as_deref(),
             Some("/ /")
