@@ -169,7 +169,7 @@ impl BootstrapReport {
             bytes(self.caches.iter().map(|cache| cache.avoided_bytes()).sum()),
             seconds(Duration::from_secs_f64(self.total_seconds)),
         ]);
-        ui.answer_table(&table)?;
+        ui.summary_table(&table)?;
         let missing = self.caches.iter().filter(|cache| !cache.is_ready()).count();
         if missing > 0 && !installed {
             ui.status(format_args!(

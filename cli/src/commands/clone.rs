@@ -109,7 +109,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: CloneArgs) -> Result<(), Com
         format!("history ({})", report.filter),
         bytes(report.history_bytes),
     ]);
-    ui.answer_table(&table)?;
+    ui.summary_table(&table)?;
     ui.status(report.sentence());
     Ok(())
 }

@@ -62,9 +62,10 @@ pub(super) fn run(ui: &Ui, context: &Context, args: SaveArgs) -> Result<(), Comm
         .map(|path| RelPath::parse_lenient(path))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| CommandError::usage(error.to_string()).hint("name paths relative to --root"))?;
+    let name = EntryName::new(files_namespace(), args.key)?;
     let stores = context.open_stores(ui)?;
     let options = SaveOptions {
-        name: EntryName::new(files_namespace(), args.key)?,
+        name,
         root: args.root,
         paths,
         xattrs: if args.xattrs { Xattrs::Keep } else { Xattrs::Drop },

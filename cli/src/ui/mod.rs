@@ -86,7 +86,15 @@ impl Ui {
         self.answer(text)
     }
 
-    /// Prints a table that is the answer.
+    /// Prints the table a job ends with; nothing in quiet mode.
+    pub(crate) fn summary_table(&self, table: &Table) -> Result<(), CommandError> {
+        match self.mode {
+            OutputMode::Quiet => Ok(()),
+            _ => self.answer_table(table),
+        }
+    }
+
+    /// Prints a table that is the answer to a question.
     pub(crate) fn answer_table(&self, table: &Table) -> Result<(), CommandError> {
         self.answer(table.render())
     }

@@ -82,6 +82,6 @@ impl DepsRestoreReport {
         for cache in &self.caches {
             table.row(cache.row());
         }
-        ui.answer_table(&table)
+        ui.summary_table(&table)
     }
 }

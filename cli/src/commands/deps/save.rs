@@ -105,6 +105,6 @@ impl DepsSaveReport {
                 cache.key.clone(),
             ]);
         }
-        ui.answer_table(&table)
+        ui.summary_table(&table)
     }
 }
