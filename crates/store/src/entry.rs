@@ -117,7 +117,16 @@ impl Entry {
         // The schema first: the shape of another version is not ours to judge.
         let head: Head = serde_json::from_slice(bytes)?;
         if head.schema != Self::SCHEMA {
-            return Err(ParseEntryError::Schema(head.schema));
+            let version = head.schema.strip_prefix("headstart.entry/");
+            return Err(
+                match version.is_some_and(|version| version.parse::<u32>().is_ok()) {
+                    true => ParseEntryError::Schema(head.schema),
+                    // Damaged, or never one.
+                    false => {
+                        <serde_json::Error as serde::de::Error>::custom("it has another's schema").into()
+                    }
+                },
+            );
         }
         Ok(serde_json::from_slice(bytes)?)
     }

@@ -227,6 +227,11 @@ fn what_a_newer_program_wrote_is_told_and_left_alone() {
     fs::write(&entry_path, r#"{"schema":"headstart.entry/2","more":1}"#).unwrap();
     kept(&fixture, &entry_path, 1);
 
+    // That is damage, and no version at all.
+    fs::write(&entry_path, r#"{"schema":"headstart.entrx/1"}"#).unwrap();
+    let report = fixture.verify(Repair::Yes);
+    assert_eq!(report.problems[0].repair, Repaired::Removed, "{report:?}");
+
     // The entry stands for it: neither is touched.
     let fixture = Fixture::new();
     let newer = bytes::Bytes::from_static(b"hssnap02 of another shape");
