@@ -166,7 +166,7 @@ impl From<DepsError> for CommandError {
             DepsError::Store(error) => error.into(),
             error => {
                 let (kind, hint) = match &error {
-                    DepsError::Refused { .. } => (
+                    DepsError::Refused { .. } | DepsError::DisablesNothing { .. } => (
                         Kind::Usage,
                         Some("docs/guide/dependency-caches.md says what headstart.toml may name"),
                     ),
