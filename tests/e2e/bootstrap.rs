@@ -137,7 +137,7 @@ fn a_remote_that_the_repository_names_is_not_asked() {
     let address = dead_address();
     work.write(
         "headstart.toml",
-        &format!("[remote]\nurl = \"http://{address}\"\n"),
+        format!("[remote]\nurl = \"http://{address}\"\n"),
     )
     .commit("a proposal");
     let _ = work.git(["push", "-q", &origin.file_url(), "main"]);
