@@ -76,6 +76,8 @@ impl ProgressBars {
             (before, more) => before.or(more),
         };
         if let (Some(bar), Some(total)) = (&step.bar, step.total) {
+            // It may have begun as a spinner.
+            bar.set_style(step.style());
             bar.set_length(total);
         }
     }
@@ -149,19 +151,22 @@ impl ProgressBars {
 const YELLOW: clap::builder::styling::Style = clap::builder::styling::AnsiColor::Yellow.on_default().bold();
 
 impl Running {
-    fn new_bar(&self) -> ProgressBar {
-        let style = match (self.label.unit, self.total) {
+    fn style(&self) -> ProgressStyle {
+        let template = match (self.label.unit, self.total) {
             (Unit::Bytes, Some(_)) => "{msg:24} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}",
             (Unit::Bytes, None) => "{msg:24} {spinner} {bytes} {bytes_per_sec}",
             (Unit::Items(_), Some(_)) => "{msg:24} {bar:30} {human_pos}/{human_len} {per_sec} eta {eta}",
             (Unit::Items(_), None) => "{msg:24} {spinner} {human_pos} {per_sec}",
         };
-        let style = ProgressStyle::with_template(style).expect("the templates above are well-formed");
+        ProgressStyle::with_template(template).expect("the templates above are well-formed")
+    }
+
+    fn new_bar(&self) -> ProgressBar {
         let bar = match self.total {
             Some(total) => ProgressBar::new(total),
             None => ProgressBar::new_spinner(),
         };
-        bar.with_style(style)
+        bar.with_style(self.style())
             .with_message(self.label.text)
             .with_elapsed(self.started.elapsed())
     }
