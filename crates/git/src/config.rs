@@ -10,10 +10,19 @@ mod url_match;
 
 use url_match::UrlPattern;
 
-/// Values that apply outside of any repository, the last one winning.
+/// Values that apply, the last one winning.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct GitConfig {
     entries: Vec<Entry>,
+}
+
+/// Which files count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scopes {
+    /// Those of the system, the user and the command line.
+    Outside,
+    /// The repository's as well.
+    All,
 }
 
 #[derive(Debug, Clone)]
@@ -31,19 +40,34 @@ impl GitConfig {
         environment: &GitEnvironment,
         git_dir: &std::path::Path,
     ) -> Result<Self, ProcessError> {
-        let output = environment
+        Ok(Self::parse(
+            &Self::listing(environment, git_dir)?,
+            Scopes::Outside,
+        ))
+    }
+
+    /// The same with the repository's own, for one that is not being made.
+    pub(crate) fn load_with_local(
+        environment: &GitEnvironment,
+        git_dir: &std::path::Path,
+    ) -> Result<Self, ProcessError> {
+        Ok(Self::parse(&Self::listing(environment, git_dir)?, Scopes::All))
+    }
+
+    fn listing(environment: &GitEnvironment, git_dir: &std::path::Path) -> Result<Vec<u8>, ProcessError> {
+        let listing = environment
             .git_in(git_dir)
             .args(["config", "--list", "--show-scope", "-z"])
             .run()?;
-        Ok(Self::parse(&output.stdout))
+        Ok(listing.stdout)
     }
 
     /// Reads `git config --list --show-scope -z`: a scope, then `key\nvalue` or `key`, each ended by NUL.
-    fn parse(listing: &[u8]) -> Self {
+    fn parse(listing: &[u8], scopes: Scopes) -> Self {
         let mut fields = listing.split(|byte| *byte == 0);
         let mut entries = Vec::new();
         while let (Some(scope), Some(field)) = (fields.next(), fields.next()) {
-            if matches!(scope, b"local" | b"worktree") {
+            if scopes == Scopes::Outside && matches!(scope, b"local" | b"worktree") {
                 continue;
             }
             let (key, value) = match field.split_once_str("\n") {
@@ -67,6 +91,21 @@ impl GitConfig {
                 .as_ref()
                 .map_or(BStr::new(""), |value| value.as_bstr()),
         )
+    }
+
+    /// The subsections of `section`, each once, in the order they first appear.
+    pub(crate) fn subsections(&self, section: &str) -> Vec<&BStr> {
+        let mut names: Vec<&BStr> = Vec::new();
+        for entry in &self.entries {
+            let rest = entry.key.strip_prefix(section.as_bytes());
+            let Some((name, _)) = rest.and_then(|rest| rest.strip_prefix(b".")?.rsplit_once_str(".")) else {
+                continue;
+            };
+            if !names.contains(&name.as_bstr()) {
+                names.push(name.as_bstr());
+            }
+        }
+        names
     }
 
     /// The last value of `http.<name>` or `http.<url>.<name>`, the most specific URL that matches `url` first.
@@ -172,7 +211,7 @@ mod tests {
             .iter()
             .map(|(key, value)| format!("global\0{key}\n{value}\0"))
             .collect();
-        GitConfig::parse(listing.as_bytes())
+        GitConfig::parse(listing.as_bytes(), Scopes::Outside)
     }
 
     fn url(text: &str) -> url::Url {
@@ -181,11 +220,27 @@ mod tests {
 
     #[test]
     fn the_repository_itself_takes_no_part() {
-        let config = GitConfig::parse(b"system\0a.b\n1\0local\0a.b\n2\0global\0a.c\0");
+        let listing = b"system\0a.b\n1\0local\0a.b\n2\0global\0a.c\0";
+        let config = GitConfig::parse(listing, Scopes::Outside);
         assert_eq!(config.string("a.b"), Some(BStr::new("1")));
         assert_eq!(config.string("a.c"), Some(BStr::new("")));
         assert_eq!(config.string("a.d"), None);
         assert_eq!(config.overrides().collect::<Vec<_>>(), ["a.b=1", "a.c"]);
+        assert_eq!(
+            GitConfig::parse(listing, Scopes::All).string("a.b"),
+            Some(BStr::new("2"))
+        );
+    }
+
+    #[test]
+    fn subsections_are_names_with_whatever_is_in_them() {
+        let config = config(&[
+            ("remote.a.b.url", "x"),
+            ("remote.a.b.fetch", "y"),
+            ("remote.pushdefault", "z"),
+            ("remote.c.url", "x"),
+        ]);
+        assert_eq!(config.subsections("remote"), ["a.b", "c"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::{io::BufRead, num::NonZeroU32, ops::ControlFlow, path::Path, sync::atomic::AtomicBool};
 
-use bstr::ByteSlice as _;
+use bstr::{BString, ByteSlice as _};
 use gix::{
     ObjectId,
     progress::Discard,
@@ -15,7 +15,7 @@ use gix::{
         ls_refs::RefPrefixes,
     },
 };
-use gix_transport::{Protocol, Service};
+use gix_transport::{Protocol, Service, client::blocking_io::TransportV2Ext as _};
 use parking_lot::Mutex;
 
 use crate::{
@@ -49,12 +49,40 @@ pub(crate) struct Remote<'a> {
 pub(crate) struct FetchRequest<'a> {
     /// Objects wanted, with what they reach.
     pub(crate) wants: Vec<ObjectId>,
-    /// Commits deep, from the wants.
-    pub(crate) depth: Option<NonZeroU32>,
+    /// Commits that are here, with what they reach as far as `shallow` and the filter go; the remote may not know them.
+    /// All are told at once, without a round of negotiation.
+    pub(crate) haves: Vec<ObjectId>,
+    /// Commits here whose parents are not: the shallow boundary.
+    pub(crate) shallow: Vec<ObjectId>,
+    /// Where the history that is sent ends.
+    pub(crate) depth: Option<Depth>,
     /// A filter the remote is known to support.
     pub(crate) filter: Option<&'a str>,
     /// Whether tags of what is sent are sent too.
     pub(crate) include_tag: bool,
+}
+
+/// How much history a fetch brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// So many commits, from the wants.
+    Commits(NonZeroU32),
+    /// So many commits more than there are, from the shallow boundary.
+    More(NonZeroU32),
+    /// All there is: the boundary goes away.
+    All,
+}
+
+impl Depth {
+    /// What git takes for infinite.
+    const INFINITE: usize = 0x7fff_ffff;
+
+    fn commits(self) -> usize {
+        match self {
+            Depth::Commits(depth) | Depth::More(depth) => depth.get() as usize,
+            Depth::All => Self::INFINITE,
+        }
+    }
 }
 
 impl<'a> Remote<'a> {
@@ -272,6 +300,8 @@ pub(crate) struct Fetched<T> {
     pub(crate) pack: T,
     /// Commits whose parents were not sent.
     pub(crate) shallow: Vec<ObjectId>,
+    /// Commits of the boundary here whose parents are here now.
+    pub(crate) unshallow: Vec<ObjectId>,
 }
 
 /// Why a fetch brought nothing: the remote, or who took the pack.
@@ -306,6 +336,8 @@ impl Conversation<'_> {
         let mut features = Command::Fetch.default_features(version, &self.handshake.capabilities);
         // To old remotes this is no offer but a command: to count a depth from where we have nothing.
         features.retain(|(name, _)| *name != "deepen-relative");
+        // Packs are asked for whole: what is received is indexed without a look at what is here.
+        features.retain(|(name, _)| *name != "thin-pack");
         features
     }
 
@@ -338,27 +370,21 @@ impl Conversation<'_> {
         Response::check_required_features(version, &features)
             .map_err(|error| remote_error(&self.line, error, None))?;
         features.push(agent());
-        let mut arguments = Arguments::new(version, features, false);
-        // Its progress would only be thrown away; what it has to say otherwise still comes.
-        if version == Protocol::V2 || self.handshake.capabilities.contains("no-progress") {
-            arguments.add_feature("no-progress");
-        }
-        if request.include_tag && arguments.can_use_include_tag() {
-            arguments.use_include_tag();
-        }
-        for want in &request.wants {
-            arguments.want(want);
-        }
-        if let Some(depth) = request.depth {
-            arguments.deepen(depth.get() as usize);
-        }
-        if let Some(filter) = request.filter {
-            arguments.filter(filter);
-        }
         let fatal = Mutex::new(None);
-        let mut reader = arguments
-            .send(&mut self.transport, true)
-            .map_err(|error| remote_error(&self.line, error.into(), None))?;
+        let sent = match version {
+            Protocol::V2 => self.transport.invoke(
+                Command::Fetch.as_str(),
+                features.into_iter().filter(|(_, value)| value.is_some()),
+                Some(request.arguments().into_iter()),
+                false,
+            ),
+            Protocol::V0 | Protocol::V1 => {
+                let quiet = self.handshake.capabilities.contains("no-progress");
+                let mut arguments = request.old_arguments(version, features, quiet);
+                arguments.send(&mut self.transport, true)
+            }
+        };
+        let mut reader = sent.map_err(|error| remote_error(&self.line, error.into(), None))?;
         let response = Response::from_line_reader(version, &mut reader, true, false)
             .map_err(|error| remote_error(&self.line, error, None))?;
         reader.set_progress_handler(Some(Box::new(|is_error, text: &[u8]| {
@@ -388,14 +414,18 @@ impl Conversation<'_> {
             Ok(Ok(pack)) => {
                 let early = self.handshake.v1_shallow_updates.take().unwrap_or_default();
                 let updates = response.shallow_updates().iter().chain(&early);
-                let shallow = updates.filter_map(|update| match update {
-                    ShallowUpdate::Shallow(id) => Some(*id),
-                    ShallowUpdate::Unshallow(_) => None,
-                });
-                Ok(Fetched {
+                let mut fetched = Fetched {
                     pack,
-                    shallow: shallow.collect(),
-                })
+                    shallow: Vec::new(),
+                    unshallow: Vec::new(),
+                };
+                for update in updates {
+                    match update {
+                        ShallowUpdate::Shallow(id) => fetched.shallow.push(*id),
+                        ShallowUpdate::Unshallow(id) => fetched.unshallow.push(*id),
+                    }
+                }
+                Ok(fetched)
             }
             // Whoever reads a pack cannot know why the connection broke.
             Ok(Err(error)) => Err(match self.line.explanation(said) {
@@ -404,6 +434,58 @@ impl Conversation<'_> {
             }),
             Err(error) => Err(remote_error(&self.line, error, said)),
         }
+    }
+}
+
+impl FetchRequest<'_> {
+    /// What follows `command=fetch` in version 2, all of it in one request.
+    fn arguments(&self) -> Vec<BString> {
+        // Its progress would only be thrown away; what it has to say otherwise still comes.
+        let mut lines: Vec<BString> = vec!["ofs-delta".into(), "no-progress".into()];
+        if self.include_tag {
+            lines.push("include-tag".into());
+        }
+        lines.extend(self.wants.iter().map(|id| format!("want {id}").into()));
+        lines.extend(self.shallow.iter().map(|id| format!("shallow {id}").into()));
+        if let Some(depth) = self.depth {
+            lines.push(format!("deepen {}", depth.commits()).into());
+            if matches!(depth, Depth::More(_)) {
+                lines.push("deepen-relative".into());
+            }
+        }
+        lines.extend(self.filter.map(|filter| format!("filter {filter}").into()));
+        lines.extend(self.haves.iter().map(|id| format!("have {id}").into()));
+        lines.push("done".into());
+        lines
+    }
+
+    /// The same for the versions before.
+    fn old_arguments(
+        &self,
+        version: Protocol,
+        mut features: Vec<protocol::command::Feature>,
+        quiet: bool,
+    ) -> Arguments {
+        if matches!(self.depth, Some(Depth::More(_))) {
+            features.push(("deepen-relative", None));
+        }
+        let mut arguments = Arguments::new(version, features, false);
+        if quiet {
+            arguments.add_feature("no-progress");
+        }
+        if self.include_tag && arguments.can_use_include_tag() {
+            arguments.use_include_tag();
+        }
+        self.wants.iter().for_each(|id| arguments.want(id));
+        self.shallow.iter().for_each(|id| arguments.shallow(id));
+        if let Some(depth) = self.depth {
+            arguments.deepen(depth.commits());
+        }
+        if let Some(filter) = self.filter {
+            arguments.filter(filter);
+        }
+        self.haves.iter().for_each(|id| arguments.have(id));
+        arguments
     }
 }
 

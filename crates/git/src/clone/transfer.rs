@@ -22,7 +22,7 @@ use crate::{
     pack::{ObjectSink, PackError, ReceiveOptions, ReceivedPack, receive_pack},
     progress::{Progress, Step, Warning},
     refs::RefPlan,
-    remote::{Conversation, FetchError, FetchRequest, Fetched, Remote},
+    remote::{Conversation, Depth, FetchError, FetchRequest, Fetched, Remote},
     sparse::Cone,
     worktree::{WorktreeOptions, WorktreeWriter, WrittenWorktree},
 };
@@ -181,9 +181,10 @@ impl Transfer<'_> {
         let trees_only = FilterSpec::BlobNone.to_string();
         let request = FetchRequest {
             wants: vec![want],
-            depth: NonZeroU32::new(1),
+            depth: NonZeroU32::new(1).map(Depth::Commits),
             filter: trees_first.then_some(&trees_only),
             include_tag: self.follow_tags,
+            ..FetchRequest::default()
         };
         self.progress.start(Step::ReceiveTip, None);
         let on_bytes = |bytes| {
@@ -218,9 +219,10 @@ impl Transfer<'_> {
         let filter = self.filter.to_string();
         let request = FetchRequest {
             wants: self.plan.wants(),
-            depth: self.depth,
+            depth: self.depth.map(Depth::Commits),
             filter: (!self.filter.is_none()).then_some(&filter),
             include_tag: self.follow_tags,
+            ..FetchRequest::default()
         };
         self.progress.start(Step::ReceiveHistory, None);
         let on_bytes = |bytes| self.progress.advance(Step::ReceiveHistory, bytes);

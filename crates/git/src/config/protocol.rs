@@ -31,7 +31,7 @@ fn is_from_user(environment: &GitEnvironment) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Scopes, *};
 
     #[test]
     fn the_environment_comes_before_the_protocol_and_that_before_all() {
@@ -44,7 +44,7 @@ mod tests {
             may_prompt: false,
             folder: "/".into(),
         };
-        let config = |listing: &str| GitConfig::parse(listing.as_bytes());
+        let config = |listing: &str| GitConfig::parse(listing.as_bytes(), Scopes::Outside);
         let plain = environment(&[]);
         let by_program = environment(&[("GIT_PROTOCOL_FROM_USER", "0")]);
         let only_ssh = environment(&[("GIT_ALLOW_PROTOCOL", "ssh:git")]);
