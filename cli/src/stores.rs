@@ -109,6 +109,14 @@ impl Context {
             .map_err(|error| CommandError::from(error).context(sentence()))
     }
 
+    /// Asks `remote` for an entry that nobody has: who answers can be used. Answers where it is.
+    pub(crate) fn reach_remote(&self, remote: &Setting<String>) -> Result<String, CommandError> {
+        let store = self.open_remote(remote)?;
+        let namespace: Namespace = "doctor".parse().expect("a plain word is a namespace");
+        new_runtime()?.run(&self.interrupt, store.find_entries(&namespace, "", 1))?;
+        Ok(store.location().to_owned())
+    }
+
     fn credentials(&self) -> Result<Credentials, CommandError> {
         let options = self
             .environment

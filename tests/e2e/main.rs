@@ -8,6 +8,7 @@ mod architecture;
 mod bootstrap;
 mod cache;
 mod clone;
+mod clone_background;
 mod clone_failures;
 mod clone_transports;
 mod deps;

@@ -5,13 +5,17 @@ use std::{
     num::NonZeroU32,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bstr::{BString, ByteSlice as _};
 use clap::Args;
-use headstart_fs::RelPath;
-use headstart_git::{CloneOptions, CloneOutcome, FilterSpec, GitEnvironment, Head, clone, default_directory};
+use headstart_fs::{AtPath as _, RelPath};
+use headstart_git::{
+    CloneOptions, CloneOutcome, FilterSpec, GitEnvironment, Head, History, background_log, clone,
+    complete_clone, default_directory,
+};
+use headstart_process::Command;
 use serde::Serialize;
 
 use crate::{
@@ -28,10 +32,13 @@ use crate::{
 #[command(after_help = "Examples:\n  \
     headstart clone https://example.com/big.git\n  \
     headstart clone --sparse packages/web ssh://git@example.com/big.git web\n  \
+    headstart clone --background https://example.com/big.git && cd big\n  \
+    headstart clone --resume big\n  \
     headstart clone --filter none --branch v2 ../big")]
 pub(crate) struct CloneArgs {
     /// Where to clone from: http(s), ssh, user@host:path, file:// or a local path
-    url: std::ffi::OsString,
+    #[arg(required_unless_present = "resume")]
+    url: Option<std::ffi::OsString>,
     /// Folder to clone into; must not exist, or be empty [default: the last part of the URL]
     dir: Option<PathBuf>,
     #[command(flatten)]
@@ -39,6 +46,24 @@ pub(crate) struct CloneArgs {
     /// Leave the working tree empty
     #[arg(long)]
     no_checkout: bool,
+    /// Return as soon as the working tree is ready; a process in the background fetches the history
+    ///
+    /// Until it is done the clone is a shallow one. `headstart doctor` tells how far it is; what it says is in
+    /// `.git/headstart/log`.
+    #[arg(long, conflicts_with = "no_checkout")]
+    background: bool,
+    /// Fetch the history that `--background` left, in the clone at DIR [default: the current folder]
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        default_missing_value = ".",
+        conflicts_with_all = ["url", "background", "no_checkout", "WhatToClone"],
+    )]
+    resume: Option<PathBuf>,
+    /// Outlive the terminal: what `--background` starts
+    #[arg(long, hide = true, requires = "resume")]
+    detached: bool,
 }
 
 /// The part of a repository to clone; shared with `bootstrap`.
@@ -92,13 +117,43 @@ pub(crate) struct CloneReport {
     worktree_ready_seconds: Option<f64>,
     /// Seconds until the history, or everything, was received and indexed; null where only the tip was fetched, or nothing.
     history_seconds: Option<f64>,
+    /// True where a process in the background fetches the history.
+    history_pending: bool,
+    total_seconds: f64,
+}
+
+/// What `--json` prints for `--resume`: schema `headstart.clone-resume/1`.
+#[derive(Debug, Serialize)]
+struct ResumeReport {
+    schema: &'static str,
+    /// False when the history was complete already.
+    was_pending: bool,
+    objects: u64,
+    bytes: u64,
+    /// Refs written.
+    refs: usize,
     total_seconds: f64,
 }
 
 pub(super) fn run(ui: &Ui, context: &Context, args: CloneArgs) -> Result<(), CommandError> {
-    let checkout = !args.no_checkout;
-    let (options, environment) = plan_clone(context, &args.url, args.dir, args.what, checkout)?;
+    if let Some(directory) = args.resume {
+        return resume(ui, context, directory, args.detached);
+    }
+    let url = args.url.expect("clap asks for the URL where nothing is resumed");
+    let (mut options, environment) = plan_clone(context, &url, args.dir, args.what, !args.no_checkout)?;
+    if args.background {
+        options.history = History::Later;
+    }
     let outcome = run_clone(ui, context, &options, &environment, &|_| {})?;
+    if outcome.history_pending
+        && let Err(error) = start_background(&outcome.directory)
+    {
+        ui.warn(format_args!(
+            "the history cannot be fetched in the background: {}; `headstart clone --resume {}` fetches it",
+            error.one_line(),
+            outcome.directory.display()
+        ));
+    }
     let report = CloneReport::new(&outcome);
     if ui.is_json() {
         return ui.answer_json(&report);
@@ -111,6 +166,55 @@ pub(super) fn run(ui: &Ui, context: &Context, args: CloneArgs) -> Result<(), Com
     ]);
     ui.summary_table(&table)?;
     ui.status(report.sentence());
+    Ok(())
+}
+
+/// Starts a process that outlives this one and completes the clone in `directory`.
+fn start_background(directory: &Path) -> Result<(), CommandError> {
+    let program = std::env::current_exe().map_err(|error| {
+        CommandError::failed(format!("the path of headstart itself is not known: {error}"))
+    })?;
+    Command::new(program)
+        .args(["clone", "--detached", "--resume"])
+        .arg(directory)
+        .current_dir("/")
+        .spawn_detached(&background_log(directory))?;
+    Ok(())
+}
+
+fn resume(ui: &Ui, context: &Context, directory: PathBuf, detached: bool) -> Result<(), CommandError> {
+    if detached {
+        // Fails where this process leads a group already, which then is one of its own.
+        let _ = rustix::process::setsid();
+    }
+    let started = Instant::now();
+    let folder = directory.canonicalize().at("find", &directory)?;
+    let environment = GitEnvironment {
+        folder,
+        ..git_environment(context)?
+    };
+    let completed = complete_clone(&environment, &*ui.progress(), &context.interrupt)?;
+    let report = ResumeReport {
+        schema: "headstart.clone-resume/1",
+        was_pending: completed.was_pending,
+        objects: completed.objects,
+        bytes: completed.bytes,
+        refs: completed.refs,
+        total_seconds: started.elapsed().as_secs_f64(),
+    };
+    if ui.is_json() {
+        return ui.answer_json(&report);
+    }
+    ui.status(match report.was_pending {
+        false => "The history is complete; there was nothing left to do.".to_owned(),
+        true => format!(
+            "The history is complete: {} in {} objects, {} refs, after {}.",
+            bytes(report.bytes),
+            count(report.objects),
+            count(report.refs as u64),
+            shown_seconds(report.total_seconds)
+        ),
+    });
     Ok(())
 }
 
@@ -151,6 +255,7 @@ pub(super) fn plan_clone(
         tags: !what.no_tags,
         sparse,
         checkout,
+        history: History::Beside,
     };
     Ok((options, git_environment(context)?))
 }
@@ -206,6 +311,7 @@ impl CloneReport {
             file_bytes_written: outcome.bytes_written,
             worktree_ready_seconds: outcome.worktree_ready.map(|ready| ready.as_secs_f64()),
             history_seconds: outcome.history_complete.map(|complete| complete.as_secs_f64()),
+            history_pending: outcome.history_pending,
             total_seconds: outcome.total.as_secs_f64(),
         }
     }
@@ -253,11 +359,17 @@ impl CloneReport {
             ),
             None => String::new(),
         };
-        format!(
-            "Cloned into {}: {ready}everything after {}.",
-            self.directory,
-            shown_seconds(self.total_seconds)
-        )
+        match self.history_pending {
+            true => format!(
+                "Cloned into {}: {ready}the history follows in the background.",
+                self.directory
+            ),
+            false => format!(
+                "Cloned into {}: {ready}everything after {}.",
+                self.directory,
+                shown_seconds(self.total_seconds)
+            ),
+        }
     }
 }
 

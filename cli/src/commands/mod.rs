@@ -5,6 +5,7 @@ mod cache;
 mod clone;
 mod completions;
 mod deps;
+mod doctor;
 mod restore;
 mod save;
 mod try_;
@@ -66,6 +67,7 @@ enum Command {
     Restore(restore::RestoreArgs),
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    Doctor(doctor::DoctorArgs),
     Try(try_::TryArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -93,6 +95,7 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
         Command::Save(args) => save::run(ui, &context, args),
         Command::Restore(args) => restore::run(ui, &context, args),
         Command::Cache(command) => cache::run(ui, &context, command),
+        Command::Doctor(args) => doctor::run(ui, &context, args),
         Command::Try(args) => try_::run(ui, &context, args),
         Command::Completions(_) => unreachable!("handled above, before settings are read"),
     }

@@ -2,7 +2,7 @@
 
 use headstart_deps::DepsError;
 use headstart_fs::PathError;
-use headstart_git::{CloneError, RemoteError};
+use headstart_git::{CloneError, LocalError, RemoteError};
 use headstart_process::ProcessError;
 use headstart_store::{ParseEntryNameError, RestoreError, SaveError, StoreError};
 
@@ -111,6 +111,36 @@ impl From<CloneError> for CommandError {
                     }
                     CloneError::Worktree { .. } => "`--no-checkout` clones without writing files",
                     CloneError::Repository { .. } => "look at the git settings and at the template folder",
+                    _ => "free some space and run the command again",
+                };
+                CommandError::from_error(Kind::Failed, &error).hint(hint)
+            }
+        }
+    }
+}
+
+impl From<LocalError> for CommandError {
+    fn from(error: LocalError) -> Self {
+        match error {
+            LocalError::Interrupted => CommandError::interrupted(),
+            LocalError::Remote(error) => error.into(),
+            LocalError::Io(error) => error.into(),
+            LocalError::Git(error) => error.into(),
+            error => {
+                let hint = match &error {
+                    LocalError::NoRepository { .. } => "run it in a clone, or name one",
+                    LocalError::UnsupportedObjectFormat { .. } => {
+                        "use git itself; docs/limitations.md has the reason"
+                    }
+                    LocalError::NoRemote { .. } => "`git remote add origin <url>` names one",
+                    LocalError::Busy { .. } => "wait for it; `headstart doctor` tells how far it is",
+                    LocalError::Url(_) | LocalError::Setting { .. } => {
+                        "`git config --show-origin --get-regexp remote` shows where it is set"
+                    }
+                    LocalError::CorruptPack { .. } => {
+                        "try again; if it stays, the repository at the origin wants a `git fsck`"
+                    }
+                    LocalError::Repository { .. } => "`git fsck` tells more",
                     _ => "free some space and run the command again",
                 };
                 CommandError::from_error(Kind::Failed, &error).hint(hint)

@@ -27,10 +27,13 @@ use crate::{
     sparse::Cone,
 };
 
+mod pending;
 mod repository;
 mod staging;
 mod transfer;
 
+use pending::PendingHistory;
+pub use pending::{CompletedHistory, HistoryState, background_log, complete_clone, history_state};
 use repository::{NewRepository, Settings};
 use staging::Staging;
 use transfer::{Order, Transfer};
@@ -59,6 +62,19 @@ pub struct CloneOptions {
     pub sparse: Vec<RelPath>,
     /// Whether files are written at all.
     pub checkout: bool,
+    /// When the history comes.
+    pub history: History,
+}
+
+/// When the history of a clone comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum History {
+    /// While the files are written; the clone is over when both are there.
+    #[default]
+    Beside,
+    /// The clone is over when the working tree is there, a valid shallow repository; [`complete_clone`] fetches the rest.
+    /// Where the remote has no shallow clones, or there are no files to write, the history comes at once.
+    Later,
 }
 
 /// What a clone has done.
@@ -85,6 +101,8 @@ pub struct CloneOutcome {
     /// When the last object of the history, or of everything, was received and indexed, since the start; absent where only
     /// the tip was fetched, or nothing.
     pub history_complete: Option<Duration>,
+    /// Whether the history was left for [`complete_clone`].
+    pub history_pending: bool,
     /// When everything was.
     pub total: Duration,
     /// The filter really used: `none` where the remote has no filters.
@@ -228,20 +246,14 @@ impl Cloning<'_> {
             bytes_written: 0,
             worktree_ready: None,
             history_complete: None,
+            history_pending: false,
             total: Duration::ZERO,
             filter: filter.clone(),
         };
         let wants_nothing = plan.wants().is_empty();
         if !wants_nothing {
             let opened = repository.open(&config)?;
-            let order = Order::choose(
-                &conversation,
-                &plan,
-                &filter,
-                depth,
-                cone.is_some(),
-                options.checkout,
-            );
+            let order = Order::choose(&conversation, &plan, &filter, depth, cone.is_some(), options);
             let transfer = Transfer {
                 remote: &remote,
                 shown_url: &shown_url,
@@ -262,6 +274,13 @@ impl Cloning<'_> {
             repository.write_shallow(&transferred.shallow)?;
             let mut followed = plan.followed_tags.clone();
             let objects = opened.to_thread_local().objects;
+            let mut plan = plan;
+            let history_pending = order.leaves_history();
+            if history_pending {
+                PendingHistory::new(&plan, remote_name.as_ref(), depth).write(repository.git_dir())?;
+                // Refs to what is still to come would be broken ones.
+                plan.fetched.retain(|fetched| objects.exists(&fetched.target.id));
+            }
             if let Some(lost) = plan
                 .fetched
                 .iter()
@@ -288,6 +307,7 @@ impl Cloning<'_> {
                 bytes_written: written.bytes,
                 worktree_ready: transferred.worktree_ready,
                 history_complete: transferred.history_complete,
+                history_pending,
                 ..outcome
             };
         }

@@ -48,6 +48,12 @@ pub struct GitEnvironment {
 }
 
 impl GitEnvironment {
+    /// What git says its version is.
+    pub fn git_version(&self) -> Result<String, headstart_process::ProcessError> {
+        let output = self.git().arg("--version").run()?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
     /// The value of an environment variable, unless it is unset or empty.
     pub(crate) fn var(&self, name: &str) -> Option<&OsStr> {
         self.vars

@@ -10,6 +10,7 @@
 //! - the environment (git program, variables, terminal) is what [`GitEnvironment`] says, not this process's own.
 
 mod clone;
+mod commit_graph;
 mod config;
 mod credential;
 mod environment;
@@ -25,7 +26,10 @@ mod sparse;
 mod transport;
 mod worktree;
 
-pub use clone::{CloneOptions, CloneOutcome, clone};
+pub use clone::{
+    CloneOptions, CloneOutcome, CompletedHistory, History, HistoryState, background_log, clone,
+    complete_clone, history_state,
+};
 pub use environment::GitEnvironment;
 pub use error::CloneError;
 pub use filter_spec::{FilterSpec, ObjectType, ParseFilterSpecError};

@@ -12,7 +12,10 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice as _};
-use gix::ObjectId;
+use gix::{
+    ObjectId,
+    objs::{Exists as _, FindExt as _},
+};
 use headstart_fs::{AtPath as _, PathError};
 
 use crate::{
@@ -217,17 +220,52 @@ impl<'a> LocalRepository<'a> {
         self.common_dir.join("shallow")
     }
 
-    /// Moves the shallow boundary as a fetch said. By the lock file git uses, so that two fetches do not undo each other.
+    /// Moves the shallow boundary as a fetch said.
     pub(crate) fn update_shallow<T>(&self, fetched: &Fetched<T>) -> Result<(), LocalError> {
         if fetched.shallow.is_empty() && fetched.unshallow.is_empty() {
             return Ok(());
         }
+        self.change_shallow(|boundary| {
+            boundary.retain(|id| !fetched.unshallow.contains(id));
+            boundary.extend(&fetched.shallow);
+            Ok(())
+        })
+    }
+
+    /// Adds `new` to the shallow boundary and takes from it every commit whose parents are all here.
+    pub(crate) fn settle_shallow(&self, new: &[ObjectId]) -> Result<(), LocalError> {
+        let objects = self.open()?.objects;
+        let mut buffer = Vec::new();
+        self.change_shallow(|boundary| {
+            boundary.extend(new);
+            let mut kept = Vec::new();
+            for id in boundary.drain(..) {
+                let commit =
+                    objects
+                        .find_commit(&id, &mut buffer)
+                        .map_err(|error| LocalError::Repository {
+                            path: self.git_dir.clone(),
+                            source: error.into(),
+                        })?;
+                if !commit.parents().all(|parent| objects.exists(&parent)) {
+                    kept.push(id);
+                }
+            }
+            *boundary = kept;
+            Ok(())
+        })
+    }
+
+    /// By the lock file git uses, so that two fetches do not undo each other.
+    fn change_shallow(
+        &self,
+        change: impl FnOnce(&mut Vec<ObjectId>) -> Result<(), LocalError>,
+    ) -> Result<(), LocalError> {
         let path = self.shallow_path();
         let lock = path.with_extension("lock");
         let mut file = fs::File::create_new(&lock).at("create", &lock)?;
         let written = self.shallow().and_then(|mut boundary| {
-            boundary.retain(|id| !fetched.unshallow.contains(id));
-            boundary.extend(&fetched.shallow);
+            change(&mut boundary)?;
             boundary.sort();
             boundary.dedup();
             let lines: String = boundary.iter().map(|id| format!("{id}\n")).collect();

@@ -34,6 +34,11 @@ pub enum Warning {
         /// What it said.
         message: String,
     },
+    /// The commit-graph could not be written; git is slower without and no less right.
+    CommitGraph {
+        /// What git said.
+        message: String,
+    },
     /// The remote says something, already stripped of control characters.
     Remote {
         /// One line.

@@ -222,6 +222,14 @@ impl RemoteRefs {
         refs
     }
 
+    /// Where the ref of that full name, or `HEAD`, points.
+    pub(crate) fn target(&self, name: &BStr) -> Option<ObjectId> {
+        match name == "HEAD" {
+            true => self.head.as_ref()?.id,
+            false => self.get(name).map(|(_, target)| target.id),
+        }
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.refs.len()

@@ -135,6 +135,11 @@ impl<'a> Remote<'a> {
         })
     }
 
+    /// The remote, for messages.
+    pub(crate) fn shown_url(&self) -> String {
+        self.url.to_string()
+    }
+
     /// Connects and shakes hands; asks for credentials when the remote, or where it redirects to, wants some.
     pub(crate) fn connect(&self) -> Result<Conversation<'_>, RemoteError> {
         let mut unproven: Vec<Credential> = Vec::new();

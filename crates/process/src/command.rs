@@ -2,6 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    fs::File,
     io::{self, Read, Write as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
@@ -157,6 +158,22 @@ impl Command {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         self.spawn(&mut command)
+    }
+
+    /// Starts the program for good: it is not waited for, and what it says goes to the file `log`, which it replaces.
+    pub fn spawn_detached(&self, log: &Path) -> Result<(), ProcessError> {
+        let open = || -> io::Result<(File, File)> {
+            let log = File::create(log)?;
+            Ok((log.try_clone()?, log))
+        };
+        let (stdout, stderr) = open().map_err(|source| ProcessError::Start {
+            command: format!("{} > {}", self.display(), log.display()),
+            source,
+        })?;
+        let mut command = self.prepare();
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        self.spawn(&mut command)?;
+        Ok(())
     }
 
     /// Runs to the end and leaves the judgement of the exit status to the caller.

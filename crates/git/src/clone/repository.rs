@@ -176,7 +176,12 @@ impl<'a> NewRepository<'a> {
             let path = [b"logs/refs/heads/".as_slice(), name].concat();
             self.write(path.to_path_lossy(), &log(*tip))?;
         }
-        if let Some((branch, tip)) = &plan.remote_head {
+        if let Some((branch, tip)) = &plan.remote_head
+            && plan
+                .fetched
+                .iter()
+                .any(|fetched| fetched.local_name.as_ref() == Some(branch))
+        {
             let name = [b"refs/remotes/".as_slice(), remote, b"/HEAD"].concat();
             self.write_symbolic(name.to_path_lossy(), branch.as_ref())?;
             let path = [b"logs/".as_slice(), &name].concat();

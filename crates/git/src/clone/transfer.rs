@@ -15,8 +15,9 @@ use std::{
 use gix::ObjectId;
 use parking_lot::Mutex;
 
-use super::repository::NewRepository;
+use super::{CloneOptions, History, repository::NewRepository};
 use crate::{
+    commit_graph::CommitCollector,
     error::CloneError,
     filter_spec::FilterSpec,
     pack::{ObjectSink, PackError, ReceiveOptions, ReceivedPack, receive_pack},
@@ -34,7 +35,11 @@ pub(super) enum Order {
     Whole,
     /// One fetch of the tip, from which the working tree is written as it arrives; `history` says whether more is wanted
     /// and comes over a second connection. `trees_first` fetches trees, then only the blobs that the cone needs.
-    TipFirst { trees_first: bool, history: bool },
+    TipFirst {
+        trees_first: bool,
+        /// When more than the tip is fetched; never when that is all there is to fetch.
+        history: Option<History>,
+    },
 }
 
 impl Order {
@@ -45,19 +50,32 @@ impl Order {
         filter: &FilterSpec,
         depth: Option<NonZeroU32>,
         sparse: bool,
-        checkout: bool,
+        options: &CloneOptions,
     ) -> Self {
-        let Some(want) = plan.tip_want().filter(|_| checkout) else {
+        let Some(want) = plan.tip_want().filter(|_| options.checkout) else {
             return Order::Whole;
         };
         let tip_alone = depth.is_some_and(|depth| depth.get() == 1) && plan.wants() == [want];
-        if !conversation.can_be_shallow() || (filter.is_none() && !tip_alone) {
+        // A full history beside the tip would bring the tip again.
+        let whole = filter.is_none() && !tip_alone && options.history == History::Beside;
+        if !conversation.can_be_shallow() || whole {
             return Order::Whole;
         }
         Order::TipFirst {
             trees_first: sparse && !filter.is_none() && conversation.takes_more_commands(),
-            history: !tip_alone,
+            history: (!tip_alone).then_some(options.history),
         }
+    }
+
+    /// Whether something remains to be fetched when this is done.
+    pub(super) fn leaves_history(self) -> bool {
+        matches!(
+            self,
+            Order::TipFirst {
+                history: Some(History::Later),
+                ..
+            }
+        )
     }
 }
 
@@ -106,12 +124,9 @@ impl Transfer<'_> {
             Order::Whole => self.run_whole(&mut conversation),
             Order::TipFirst {
                 trees_first,
-                history: false,
-            } => self.run_tip(&mut conversation, trees_first),
-            Order::TipFirst {
-                trees_first,
-                history: true,
+                history: Some(History::Beside),
             } => self.run_both(&mut conversation, trees_first),
+            Order::TipFirst { trees_first, .. } => self.run_tip(&mut conversation, trees_first),
         }
     }
 
@@ -227,7 +242,17 @@ impl Transfer<'_> {
         self.progress.start(Step::ReceiveHistory, None);
         let on_bytes = |bytes| self.progress.advance(Step::ReceiveHistory, bytes);
         let promisor = self.plan.promisor_lines(&request.wants);
-        let fetched = self.fetch(conversation, &request, &promisor, &on_bytes, None)?;
+        let wanted = self
+            .opened
+            .to_thread_local()
+            .config_snapshot()
+            .boolean("core.commitGraph");
+        let commits = (self.depth.is_none() && wanted != Some(false)).then(CommitCollector::default);
+        let sink = commits.as_ref().map(|commits| commits as &dyn ObjectSink);
+        let fetched = self.fetch(conversation, &request, &promisor, &on_bytes, sink)?;
+        if let Some(commits) = commits.filter(|_| fetched.shallow.is_empty()) {
+            commits.write(self.repository.git_dir())?;
+        }
         let history_complete = Some(self.started.elapsed());
         self.progress.finish(Step::ReceiveHistory);
         Ok(Transferred {

@@ -33,6 +33,12 @@ pub enum LocalError {
         /// The git directory.
         path: PathBuf,
     },
+    /// Another process completes its history right now.
+    #[error("another process is fetching the history of {}", path.display())]
+    Busy {
+        /// The git directory.
+        path: PathBuf,
+    },
     /// The URL of its remote cannot be used.
     #[error(transparent)]
     Url(#[from] ParseRemoteUrlError),

@@ -6,6 +6,7 @@
     reason = "the names of tests say what they show, and a test that cannot go on panics"
 )]
 
+mod background;
 mod faults;
 mod like_git;
 mod remotes;

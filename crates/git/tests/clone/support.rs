@@ -9,7 +9,8 @@ use std::{
 };
 
 use headstart_git::{
-    CloneError, CloneOptions, CloneOutcome, FilterSpec, GitEnvironment, Progress, Step, Warning, clone,
+    CloneError, CloneOptions, CloneOutcome, FilterSpec, GitEnvironment, History, Progress, Step, Warning,
+    clone,
 };
 use headstart_testkit::{Manifest, Repository, git_command};
 use tempfile::TempDir;
@@ -101,6 +102,7 @@ impl Bench {
             tags: true,
             sparse: Vec::new(),
             checkout: true,
+            history: History::Beside,
         }
     }
 
@@ -240,6 +242,6 @@ pub(crate) fn assert_same(ours: &Path, theirs: &Path) {
     }
 }
 
-fn objects(listing: &str) -> BTreeSet<String> {
+pub(crate) fn objects(listing: &str) -> BTreeSet<String> {
     listing.lines().map(str::to_owned).collect()
 }

@@ -1,0 +1,439 @@
+//! A clone whose history is still to come: the note that says so, and what completes it.
+//!
+//! The note is `headstart/history` in the git directory: text, one fact a line, written before the repository appears and
+//! removed when nothing is left to do. Whoever completes the history holds the lock beside it, so that of two only one does.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
+};
+
+use bstr::{BStr, BString, ByteSlice};
+use gix::{ObjectId, objs::Exists as _};
+use headstart_fs::{
+    AtPath as _, FileLock, PathError,
+    publish::{Durability, replace},
+};
+
+use super::anonymized;
+use crate::{
+    environment::GitEnvironment,
+    filter_spec::FilterSpec,
+    local::{FetchJob, LocalError, LocalRepository},
+    progress::{Progress, Step, Warning},
+    refs::{RefPlan, RemoteRefs},
+    remote::{Depth, FetchRequest},
+};
+
+/// Folder of ours in a git directory.
+const FOLDER: &str = "headstart";
+const NOTE: &str = "history";
+const LOCK: &str = "lock";
+const LOG: &str = "log";
+/// First line of the note; a number for each format there was.
+const FORMAT: &str = "headstart-history 1";
+
+/// What is still to be fetched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct PendingHistory {
+    remote: BString,
+    depth: Option<NonZeroU32>,
+    /// Names there and, where there is one, here.
+    refs: Vec<(BString, Option<BString>)>,
+    /// Tags kept if what they point to comes anyway.
+    followed_tags: Vec<BString>,
+    /// What `refs/remotes/<remote>/HEAD` stands for.
+    remote_head: Option<BString>,
+}
+
+impl PendingHistory {
+    pub(super) fn new(plan: &RefPlan, remote: &BStr, depth: Option<NonZeroU32>) -> Self {
+        let names =
+            |fetched: &crate::refs::FetchedRef| (fetched.remote_name.clone(), fetched.local_name.clone());
+        PendingHistory {
+            remote: remote.to_owned(),
+            depth,
+            refs: plan.fetched.iter().map(names).collect(),
+            followed_tags: plan.followed_tags.iter().map(|(name, _)| name.clone()).collect(),
+            remote_head: plan.remote_head.as_ref().map(|(name, _)| name.clone()),
+        }
+    }
+
+    /// Leaves the note in `git_dir`.
+    pub(super) fn write(&self, git_dir: &Path) -> Result<(), PathError> {
+        let folder = git_dir.join(FOLDER);
+        fs::create_dir_all(&folder).at("create", &folder)?;
+        replace(&folder.join(NOTE), &self.encode(), Durability::Synced)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut lines: Vec<Vec<u8>> = vec![FORMAT.into(), [b"remote ", self.remote.as_slice()].concat()];
+        lines.extend(self.depth.map(|depth| format!("depth {depth}").into_bytes()));
+        for (there, here) in &self.refs {
+            let here = here.as_ref().map_or(b"-".as_slice(), |name| name);
+            lines.push([b"ref ", there.as_slice(), b" ", here].concat());
+        }
+        lines.extend(
+            self.followed_tags
+                .iter()
+                .map(|name| [b"tag ", name.as_slice()].concat()),
+        );
+        lines.extend(
+            self.remote_head
+                .iter()
+                .map(|name| [b"head ", name.as_slice()].concat()),
+        );
+        lines.push(Vec::new());
+        lines.join(b"\n".as_slice())
+    }
+
+    /// Reads a note. Its lines end up in refs, so that names are checked.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let mut lines = text.lines();
+        if lines.next()? != FORMAT.as_bytes() {
+            return None;
+        }
+        let name = |name: &[u8]| -> Option<BString> {
+            let valid = name == b"HEAD" || gix::validate::reference::name(name.as_bstr()).is_ok();
+            valid.then(|| name.into())
+        };
+        let mut pending = PendingHistory::default();
+        for line in lines {
+            let (key, value) = line.split_once_str(" ")?;
+            match key {
+                b"remote" => pending.remote = value.into(),
+                b"depth" => pending.depth = Some(value.to_str().ok()?.parse().ok()?),
+                b"ref" => {
+                    let (there, here) = value.split_once_str(" ")?;
+                    let here = match here {
+                        b"-" => None,
+                        here => Some(name(here)?),
+                    };
+                    pending.refs.push((name(there)?, here));
+                }
+                b"tag" => pending.followed_tags.push(name(value)?),
+                b"head" => pending.remote_head = Some(name(value)?),
+                _ => return None,
+            }
+        }
+        (!pending.remote.is_empty()).then_some(pending)
+    }
+
+    fn load(git_dir: &Path) -> Result<Option<Self>, LocalError> {
+        let path = git_dir.join(FOLDER).join(NOTE);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.at("read", &path)?,
+        };
+        match Self::parse(&text) {
+            Some(pending) => Ok(Some(pending)),
+            None => Err(LocalError::Repository {
+                path,
+                source: "it is damaged, or of another version of headstart".into(),
+            }),
+        }
+    }
+}
+
+/// How far the history of a clone is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HistoryState {
+    /// Nothing is left to do, as far as a clone is concerned.
+    Complete,
+    /// Somebody is fetching it now.
+    Arriving {
+        /// What was said about it.
+        log: PathBuf,
+    },
+    /// It is still to be fetched, and nobody does.
+    Waiting {
+        /// What was said about it; may not exist.
+        log: PathBuf,
+    },
+}
+
+/// Where a process that completes a clone in the background may write what it has to say: a file in the folder it needs.
+pub fn background_log(directory: &Path) -> PathBuf {
+    directory.join(".git").join(FOLDER).join(LOG)
+}
+
+/// How far the history of the clone is that the folder of `environment` is in.
+pub fn history_state(environment: &GitEnvironment) -> Result<HistoryState, LocalError> {
+    let repository = LocalRepository::discover(environment)?;
+    let folder = repository.git_dir.join(FOLDER);
+    if PendingHistory::load(&repository.git_dir)?.is_none() {
+        return Ok(HistoryState::Complete);
+    }
+    let log = folder.join(LOG);
+    Ok(match FileLock::try_exclusive(folder.join(LOCK))? {
+        Some(_) => HistoryState::Waiting { log },
+        None => HistoryState::Arriving { log },
+    })
+}
+
+/// What completing a clone brought.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CompletedHistory {
+    /// False when there was nothing left to do.
+    pub was_pending: bool,
+    /// Objects received.
+    pub objects: u64,
+    /// Bytes of their pack.
+    pub bytes: u64,
+    /// Refs written.
+    pub refs: usize,
+}
+
+/// Fetches the history that a clone left for later, in the repository that the folder of `environment` is in.
+///
+/// At any moment the repository is a valid one: objects appear before the shallow boundary goes, and refs come after both.
+pub fn complete_clone(
+    environment: &GitEnvironment,
+    progress: &dyn Progress,
+    interrupt: &AtomicBool,
+) -> Result<CompletedHistory, LocalError> {
+    let repository = LocalRepository::discover(environment)?;
+    if PendingHistory::load(&repository.git_dir)?.is_none() {
+        return Ok(CompletedHistory::default());
+    }
+    let folder = repository.git_dir.join(FOLDER);
+    let Some(_lock) = FileLock::try_exclusive(folder.join(LOCK))? else {
+        return Err(LocalError::Busy {
+            path: repository.git_dir.clone(),
+        });
+    };
+    // Who held the lock before may have done it.
+    let Some(pending) = PendingHistory::load(&repository.git_dir)? else {
+        return Ok(CompletedHistory::default());
+    };
+    let completed = Completion {
+        repository: &repository,
+        pending: &pending,
+        progress,
+        interrupt,
+    }
+    .run()?;
+    let note = folder.join(NOTE);
+    fs::remove_file(&note).at("remove", &note)?;
+    Ok(completed)
+}
+
+struct Completion<'a> {
+    repository: &'a LocalRepository<'a>,
+    pending: &'a PendingHistory,
+    progress: &'a dyn Progress,
+    interrupt: &'a AtomicBool,
+}
+
+impl Completion<'_> {
+    fn run(&self) -> Result<CompletedHistory, LocalError> {
+        let name = self.pending.remote.as_bstr();
+        let filter = self.repository.filter_of(name)?;
+        self.progress.start(Step::Connect, None);
+        let remote = self.repository.remote(name, self.interrupt)?;
+        let mut conversation = remote.connect()?;
+        let listed = RemoteRefs::new(conversation.list_refs(&["HEAD", "refs/heads/", "refs/tags/"])?);
+        self.progress.finish(Step::Connect);
+        let targets: Vec<(&BString, ObjectId)> = self
+            .pending
+            .refs
+            .iter()
+            .filter_map(|(there, here)| Some((here.as_ref()?, listed.target(there.as_ref())?)))
+            .collect();
+        let mut wants: Vec<ObjectId> = targets.iter().map(|(_, id)| *id).collect();
+        wants.extend(
+            self.pending
+                .refs
+                .iter()
+                .filter_map(|(there, _)| listed.target(there.as_ref())),
+        );
+        wants.sort();
+        wants.dedup();
+        let mut completed = CompletedHistory {
+            was_pending: true,
+            ..CompletedHistory::default()
+        };
+        if !wants.is_empty() {
+            let filter_text = filter.to_string();
+            let request = self.request(wants, &filter, &filter_text)?;
+            let promisor: String = self
+                .pending
+                .refs
+                .iter()
+                .filter_map(|(there, _)| Some(format!("{} {there}\n", listed.target(there.as_ref())?)))
+                .collect();
+            let promisor = (!filter.is_none()).then_some(promisor.as_bytes());
+            self.progress.start(Step::ReceiveHistory, None);
+            let job = FetchJob {
+                progress: self.progress,
+                on_bytes: &|bytes| self.progress.advance(Step::ReceiveHistory, bytes),
+                interrupt: self.interrupt,
+            };
+            let fetched =
+                self.repository
+                    .fetch(&mut conversation, &remote.shown_url(), &request, promisor, &job)?;
+            self.progress.finish(Step::ReceiveHistory);
+            completed.objects = fetched.pack.objects;
+            completed.bytes = fetched.pack.bytes;
+            self.repository.settle_shallow(&fetched.shallow)?;
+        }
+        completed.refs = self.write_refs(&targets, &listed)?;
+        self.write_commit_graph();
+        Ok(completed)
+    }
+
+    /// A full history is asked for as what is missing. Of a filtered one, the trees of the tip come again: told what is
+    /// here, a server prepares the pack object by object, without the bitmaps that make it fast.
+    fn request<'r>(
+        &self,
+        wants: Vec<ObjectId>,
+        filter: &FilterSpec,
+        filter_text: &'r str,
+    ) -> Result<FetchRequest<'r>, LocalError> {
+        let depth = self.pending.depth.map(Depth::Commits);
+        let include_tag = !self.pending.followed_tags.is_empty();
+        if !filter.is_none() {
+            return Ok(FetchRequest {
+                wants,
+                depth,
+                filter: Some(filter_text),
+                include_tag,
+                ..FetchRequest::default()
+            });
+        }
+        let shallow = self.repository.shallow()?;
+        Ok(FetchRequest {
+            wants,
+            haves: shallow.clone(),
+            depth: depth.or((!shallow.is_empty()).then_some(Depth::All)),
+            shallow,
+            include_tag,
+            ..FetchRequest::default()
+        })
+    }
+
+    /// Writes the refs the clone left out. Tags that are here already stay as they are, as with `git fetch`.
+    fn write_refs(&self, targets: &[(&BString, ObjectId)], listed: &RemoteRefs) -> Result<usize, LocalError> {
+        let existing = self
+            .repository
+            .git()
+            .args(["for-each-ref", "--format=%(refname) %(objectname)"])
+            .run()?;
+        let existing: HashMap<&[u8], &[u8]> = ByteSlice::lines(existing.stdout.as_slice())
+            .filter_map(|line| line.split_once_str(" "))
+            .collect();
+        let objects = self.repository.open()?.objects;
+        let followed = self.pending.followed_tags.iter().filter_map(|name| {
+            let id = listed.target(name.as_ref())?;
+            objects.exists(&id).then_some((name, id))
+        });
+        let mut lines = Vec::new();
+        let mut written = 0;
+        for (name, id) in targets.iter().copied().chain(followed) {
+            let hex = id.to_string();
+            let before = existing.get(name.as_slice());
+            if before.is_some_and(|before| name.starts_with(b"refs/tags/") || *before == hex.as_bytes()) {
+                continue;
+            }
+            if !objects.exists(&id) {
+                return Err(LocalError::CorruptPack {
+                    url: self.pending.remote.to_string(),
+                    source: format!("{id} is not in it, which {name} is").into(),
+                });
+            }
+            lines.extend_from_slice(&[b"update ", name.as_slice(), b" ", hex.as_bytes(), b"\n"].concat());
+            written += 1;
+        }
+        self.git()
+            .args(["update-ref", "--stdin"])
+            .stdin(lines)
+            .run_interruptible(self.interrupt)?;
+        let remote_head = [b"refs/remotes/", self.pending.remote.as_slice(), b"/HEAD"].concat();
+        if let Some(branch) = &self.pending.remote_head
+            && !existing.contains_key(remote_head.as_slice())
+            && (existing.contains_key(branch.as_slice()) || targets.iter().any(|(name, _)| *name == branch))
+        {
+            let url = self.repository.remote_string(self.pending.remote.as_ref(), "url");
+            let message = [b"clone: from ".as_slice(), &anonymized(url.unwrap_or_default())].concat();
+            let args = [b"symbolic-ref", b"-m".as_slice(), &message, &remote_head, branch];
+            self.repository
+                .git()
+                .args(args.map(|arg| os(arg.as_bstr())))
+                .run()?;
+        }
+        // As many files as refs otherwise.
+        self.git()
+            .args(["pack-refs", "--all"])
+            .run_interruptible(self.interrupt)?;
+        Ok(written)
+    }
+
+    /// Git in the repository; a clone writes no logs for the refs of a remote.
+    fn git(&self) -> headstart_process::Command {
+        self.repository.git().args(["-c", "core.logAllRefUpdates=false"])
+    }
+
+    /// Git is fast with a commit-graph and right without.
+    fn write_commit_graph(&self) {
+        let written = self
+            .repository
+            .git()
+            .args(["commit-graph", "write", "--reachable", "--no-progress"])
+            .run_interruptible(self.interrupt);
+        if let Err(error) = written {
+            self.progress.warn(&Warning::CommitGraph {
+                message: error.to_string(),
+            });
+        }
+    }
+}
+
+fn os(text: &BStr) -> std::ffi::OsString {
+    text.to_os_str_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending() -> PendingHistory {
+        PendingHistory {
+            remote: "origin".into(),
+            depth: NonZeroU32::new(7),
+            refs: vec![
+                ("HEAD".into(), None),
+                (
+                    b"refs/heads/odd-\xff".as_slice().into(),
+                    Some(b"refs/remotes/origin/odd-\xff".as_slice().into()),
+                ),
+            ],
+            followed_tags: vec!["refs/tags/v1".into()],
+            remote_head: Some("refs/remotes/origin/main".into()),
+        }
+    }
+
+    #[test]
+    fn a_note_says_what_was_written() {
+        assert_eq!(PendingHistory::parse(&pending().encode()), Some(pending()));
+    }
+
+    #[test]
+    fn other_versions_and_names_that_are_no_refs_are_refused() {
+        let text = String::from_utf8_lossy(&pending().encode()).into_owned();
+        for (from, to) in [
+            ("history 1", "history 2"),
+            ("ref HEAD -", "ref HEAD ../../config"),
+            ("tag refs/tags/v1", "tag refs/tags/..v1"),
+            ("depth 7", "depth 0"),
+            ("remote origin\n", ""),
+            ("tag ", "unknown "),
+        ] {
+            let changed = text.replace(from, to);
+            assert_ne!(changed, text, "{from}");
+            assert_eq!(PendingHistory::parse(changed.as_bytes()), None, "{to}");
+        }
+    }
+}
