@@ -10,6 +10,14 @@ import sys
 import racing
 
 
+def named(word):
+    name, equals, source = word.partition("=")
+    if not equals:
+        name, source = pathlib.PurePath(word.rstrip("/")).stem, word
+    local = pathlib.Path(source)
+    return name, str(local.resolve()) if local.exists() else source
+
+
 def prepare(folder, name, source, pull_branches, environment):
     """The origin `name` in `folder`: its branches and tags, as `source` has them. Hosts show every pull request as a ref that no clone
     asks for; the newest `pull_branches` of them become branches, the rest is left out."""
@@ -26,12 +34,13 @@ def prepare(folder, name, source, pull_branches, environment):
         listed = git("ls-remote", "--symref", source, "HEAD", "refs/pull/*/head", capture_output=True, text=True).stdout.splitlines()
         head = next(line.split()[1] for line in listed if line.startswith("ref: ") and line.endswith("\tHEAD"))
         numbers = sorted(int(line.split("/")[2]) for line in listed if "\trefs/pull/" in line)
-        if lacking := missing_objects(source, environment):
+        if lacking := missing_objects(source, ["--branches", "--tags"], environment):
             racing.log(f"{source} lacks {len(lacking)} objects of its history: rewriting it without them")
             rewrite_without(lacking, source, half_made(origin), environment)
             git("symbolic-ref", "HEAD", head)
             return
-        pulls = [f"+refs/pull/{number}/head:refs/heads/pull/{number}" for number in numbers[-pull_branches:] if pull_branches]
+        numbers = whole_pulls(source, numbers[-pull_branches:], environment) if pull_branches else []
+        pulls = [f"+refs/pull/{number}/head:refs/heads/pull/{number}" for number in numbers]
         specs = "\n".join(["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", *pulls])
         git("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--stdin", source, input=specs.encode())
         git("symbolic-ref", "HEAD", head)
@@ -39,13 +48,21 @@ def prepare(folder, name, source, pull_branches, environment):
     return make(origin, fill, made_of, environment)
 
 
-def missing_objects(source, environment):
-    """What a local partial clone never fetched of its branches and tags."""
+def missing_objects(source, revisions, environment):
+    """What a local partial clone never fetched of these revisions."""
     if not list(pathlib.Path(source).glob("**/objects/pack/*.promisor")):
         return set()
-    command = ["git", "-C", source, "rev-list", "--objects", "--missing=print", "--branches", "--tags"]
-    listed = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
+    command = ["git", "-C", source, "rev-list", "--objects", "--missing=print", "--stdin"]
+    listed = subprocess.run(command, env=environment, input="\n".join(revisions).encode(), capture_output=True, check=True).stdout
     return {line[1:] for line in listed.splitlines() if line.startswith(b"?")}
+
+
+def whole_pulls(source, numbers, environment):
+    """The pull requests of which the source lacks nothing."""
+    if not missing_objects(source, [*(f"refs/pull/{number}/head" for number in numbers), "--not", "--branches", "--tags"], environment):
+        return numbers
+    half = len(numbers) // 2
+    return [*whole_pulls(source, numbers[:half], environment), *whole_pulls(source, numbers[half:], environment)] if half else []
 
 
 def rewrite_without(lacking, source, target, environment):
