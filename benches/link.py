@@ -210,15 +210,20 @@ def measure(network):
 
 
 def verify(network, gbit, round_trip_ms):
-    """Ends the bench when the link is not what it should be; answers a sentence with what was measured."""
-    turn, first, rate, cpu = measure(network)
+    """Measures until the link is what it should be, five times at most; answers a sentence with what was found. A link that is too good ends
+    the bench; one that a busy machine slows down is said to be."""
+    for _ in range(5):
+        turn, first, rate, cpu = measure(network)
+        if turn < round_trip_ms or rate > gbit * 125 * 1.02:
+            sys.exit(f"error: the link gives {turn:.1f} ms and {rate:.0f} MB/s")
+        as_asked_for = turn < round_trip_ms * 1.2 + 1 and rate > gbit * 125 * 0.8
+        if as_asked_for:
+            break
     said = (
         f"Measured before the races: a round trip takes {turn:.1f} ms, the first MiB of a connection {first * 1000:.0f} ms, "
         f"200 MiB come at {rate:.0f} MB/s while the link itself takes {cpu:.0%} of one core."
     )
-    if not (round_trip_ms <= turn < round_trip_ms * 1.2 + 1 and 0.8 < rate / (gbit * 125) <= 1.02):
-        sys.exit(f"error: the link is not as it should be; is the machine busy? {said}")
-    return said
+    return said if as_asked_for else f"{said} **The machine is too busy for the link that was asked for.**"
 
 
 def main():
