@@ -1,9 +1,18 @@
-"""A smart-HTTP Git server for benches: Python's own HTTP server around `git http-backend`, on a free port of the loopback."""
+#!/usr/bin/env -S python3 -B
+"""Smart-HTTP Git servers for benches, around `git http-backend`: lighttpd where it is installed, else Python's own HTTP server, which takes
+more of the CPU that client and server share. `git_http.py ADDRESS ROOT` is the latter, on a free port that it prints."""
 
 import contextlib
 import http.server
+import os
+import pathlib
+import shutil
 import subprocess
+import sys
 import threading
+import time
+
+import link
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -28,7 +37,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, body):
         path, _, query = self.path.partition("?")
         environment = self.server.git_environment | {
-            "GIT_PROJECT_ROOT": str(self.server.git_root),
+            "GIT_PROJECT_ROOT": self.server.git_root,
             "GIT_HTTP_EXPORT_ALL": "1",
             "REQUEST_METHOD": self.command,
             "PATH_INFO": path,
@@ -78,19 +87,92 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@contextlib.contextmanager
-def serve(root, environment):
-    """Serves the repositories below `root`; answers the base URL."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+def run(address, root):
+    """Python's server, until it is killed."""
+    server = http.server.ThreadingHTTPServer((address, 0), Handler)
     server.daemon_threads = True
     server.git_root = root
-    server.git_environment = environment
+    server.git_environment = dict(os.environ)
     # One write per chunk, at once: small answers must not wait for an acknowledgement.
     server.RequestHandlerClass.disable_nagle_algorithm = True
     server.RequestHandlerClass.wbufsize = 1 << 16
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+def choose(wanted):
+    """The kind of server to use: the wanted one, or the best there is."""
+    if wanted == "lighttpd" or (wanted is None and shutil.which("lighttpd", path=SEARCH_PATH)):
+        if not shutil.which("lighttpd", path=SEARCH_PATH):
+            sys.exit("error: lighttpd is not installed")
+        return "lighttpd"
+    return "python"
+
+
+# Servers lie in folders that are not on every user's path.
+SEARCH_PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"])
+
+LIGHTTPD = """
+server.modules = ("mod_alias", "mod_cgi", "mod_setenv")
+server.bind = "{address}"
+server.port = {port}
+server.document-root = "{root}"
+server.errorlog = "{folder}/lighttpd.log"
+server.upload-dirs = ("{folder}")
+server.max-keep-alive-requests = 10000
+# An answer goes out while it is made, and is made no faster than it goes out.
+server.stream-response-body = 2
+alias.url = ("/" => "{backend}/")
+cgi.assign = ("" => "")
+setenv.set-environment = ({variables})
+"""
+
+
+@contextlib.contextmanager
+def serve(root, environment, network, kind, folder):
+    """Serves the repositories below `root` on the server's side of the network; answers the base URL. `folder` is for the server's
+    own files."""
+    prefix = [*link.die_with_me(), *network.server_side]
+    if kind == "lighttpd":
+        server, port = start_lighttpd(root, environment, network, prefix, folder)
+    else:
+        command = [*prefix, sys.executable, "-B", __file__, network.address, str(root)]
+        server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        port = server.stdout.readline().strip()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://{network.address}:{port}"
     finally:
-        server.shutdown()
-        server.server_close()
+        server.terminate()
+        server.wait()
+
+
+def start_lighttpd(root, environment, network, prefix, folder):
+    port = free_port(network)
+    exec_path = subprocess.run(["git", "--exec-path"], env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    variables = environment | {"GIT_PROJECT_ROOT": str(root), "GIT_HTTP_EXPORT_ALL": "1"}
+    quoted = ", ".join(f'"{name}" => "{value}"' for name, value in variables.items())
+    config = pathlib.Path(folder) / "lighttpd.conf"
+    config.write_text(
+        LIGHTTPD.format(
+            address=network.address, port=port, root=root, folder=folder, backend=f"{exec_path}/git-http-backend", variables=quoted
+        )
+    )
+    program = shutil.which("lighttpd", path=SEARCH_PATH)
+    server = subprocess.Popen([*prefix, program, "-D", "-f", config], env=environment, stdin=subprocess.DEVNULL)
+    probe = [*network.client_side, sys.executable, "-c", "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])))"]
+    deadline = time.monotonic() + 10
+    while subprocess.run([*probe, network.address, str(port)], stderr=subprocess.DEVNULL).returncode != 0:
+        if server.poll() is not None or time.monotonic() > deadline:
+            server.kill()
+            sys.exit(f"error: lighttpd does not serve; see {config} and its log")
+    return server, port
+
+
+def free_port(network):
+    program = "import socket, sys; print(socket.create_server((sys.argv[1], 0)).getsockname()[1])"
+    found = subprocess.run([*network.server_side, sys.executable, "-c", program, network.address], capture_output=True, text=True, check=True)
+    return int(found.stdout)
+
+
+if __name__ == "__main__":
+    run(*sys.argv[1:])

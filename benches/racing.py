@@ -47,12 +47,13 @@ os.write(int(sys.argv[1]), json.dumps(facts).encode())
 """
 
 
-def run(command, **options):
-    """Runs `command` (a list, or a string for the shell) and measures it; its failure ends the bench."""
+def run(command, prefix=(), **options):
+    """Runs `command` (a list, or a string for the shell) and measures it; its failure ends the bench. `prefix` starts the interpreter
+    that measures, for example in another network namespace; it is not part of what is measured."""
     shell = isinstance(command, str)
     argv = ["bash", "-o", "pipefail", "-c", command] if shell else [str(word) for word in command]
     read, write = os.pipe()
-    measure = [sys.executable, "-I", "-S", "-c", MEASURE, str(write), *argv]
+    measure = [*prefix, sys.executable, "-I", "-S", "-c", MEASURE, str(write), *argv]
     os.sync()
     done = subprocess.run(measure, stdin=subprocess.DEVNULL, capture_output=True, pass_fds=[write], **options)
     os.close(write)
@@ -182,7 +183,9 @@ def work_folder(parent, loop_gib):
         try:
             yield mounted
         finally:
-            subprocess.run(["umount", mounted], check=True)
+            # Lazily when a program that was stopped is not gone yet.
+            if subprocess.run(["umount", mounted], stderr=subprocess.DEVNULL).returncode != 0:
+                subprocess.run(["umount", "--lazy", mounted], check=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -194,6 +197,7 @@ def manifest(root, skip=()):
     for folder, folders, files in os.walk(root):
         if folder == root:
             folders[:] = [name for name in folders if os.fsdecode(name) not in skip]
+            files = [name for name in files if os.fsdecode(name) not in skip]
         for name in folders + files:
             path = os.path.join(folder, name)
             relative = os.path.relpath(path, root)

@@ -1,36 +1,13 @@
 //! `headstart clone`: the result is what git would have made, and git works on it.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{collections::BTreeSet, fs};
 
-use headstart_testkit::{GitHttpServer, Repository, TestEnv, fixtures, skipped};
+use headstart_testkit::{GitHttpServer, Repository, fixtures};
 
 use crate::{
     machine,
-    support::{assert_like_git, assert_sound, missing_objects, names},
+    support::{assert_like_git, assert_sound, clone_both, missing_objects, names},
 };
-
-/// Clones by headstart and by git, from the same URL with the same arguments, into `ours` and `theirs`.
-fn clone_both(env: &TestEnv, url: &str, ours: &[&str], theirs: &[&str]) -> (Repository, Repository) {
-    let _ = env
-        .headstart()
-        .arg("clone")
-        .args(ours)
-        .args([url, "ours"])
-        .run()
-        .success();
-    let status = env
-        .git()
-        .args(["clone", "-q"])
-        .args(theirs)
-        .args([url, "theirs"])
-        .status()
-        .unwrap();
-    assert!(status.success());
-    (
-        Repository::at(env.path("ours")),
-        Repository::at(env.path("theirs")),
-    )
-}
 
 #[test]
 fn every_filter_gives_what_git_gives() {
@@ -112,22 +89,6 @@ fn branches_tags_and_depths_are_chosen_as_git_does() {
         let env = env.second_machine();
         let filter = [options, &["--filter=blob:none"]].concat();
         let (ours, theirs) = clone_both(&env, &origin.file_url(), &filter, &filter);
-        assert_like_git(&ours, &theirs);
-    }
-}
-
-#[test]
-fn odd_origins_are_cloned_as_git_does() {
-    let env = machine();
-    let at = |name: &str| env.root().join(name);
-    for origin in [
-        fixtures::empty(at("empty")),
-        fixtures::unborn_head(at("unborn-head")),
-        fixtures::detached_head(at("detached-head")),
-        fixtures::many_refs(at("many-refs"), 2000),
-    ] {
-        let env = env.second_machine();
-        let (ours, theirs) = clone_both(&env, &origin.file_url(), &[], &["--filter=blob:none"]);
         assert_like_git(&ours, &theirs);
     }
 }
@@ -243,34 +204,6 @@ fn git_goes_on_working_in_the_clone() {
     assert_eq!(origin.git(["rev-parse", "main"]), ours.git(["rev-parse", "HEAD"]));
     let _ = ours.git(["gc", "-q"]);
     assert_sound(&ours);
-}
-
-#[test]
-fn the_first_status_reads_no_file() {
-    let env = machine();
-    let origin = fixtures::monorepo(env.root().join("mono.git"), 100, 10);
-    let _ = env.run(["clone", &origin.file_url(), "ours"]).success();
-    let trace = env.root().join("trace");
-    let mut strace = Command::new("strace");
-    strace
-        .args(["-f", "-y", "-e", "trace=open,openat", "-o"])
-        .arg(&trace)
-        .args(["git", "status", "--porcelain"])
-        .current_dir(env.path("ours"));
-    if !strace
-        .output()
-        .is_ok_and(|output| output.status.success() && output.stdout.is_empty())
-    {
-        return skipped("strace is not installed, or may not trace here");
-    }
-    let text = fs::read_to_string(trace).unwrap();
-    let opened: Vec<_> = text
-        .lines()
-        .filter(|line| {
-            line.contains("packages/") && !line.contains("O_DIRECTORY") && !line.contains("ENOENT")
-        })
-        .collect();
-    assert_eq!(opened, [""; 0]);
 }
 
 #[test]

@@ -11,6 +11,34 @@ use std::{
 
 use headstart_testkit::{Headstart, Manifest, Repository, TestEnv, skipped};
 
+/// Clones by headstart and by git, from the same URL with the same arguments, into `ours` and `theirs`.
+pub(crate) fn clone_both(
+    env: &TestEnv,
+    url: &str,
+    ours: &[&str],
+    theirs: &[&str],
+) -> (Repository, Repository) {
+    let _ = env
+        .headstart()
+        .arg("clone")
+        .args(ours)
+        .args([url, "ours"])
+        .run()
+        .success();
+    let status = env
+        .git()
+        .args(["clone", "-q"])
+        .args(theirs)
+        .args([url, "theirs"])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    (
+        Repository::at(env.path("ours")),
+        Repository::at(env.path("theirs")),
+    )
+}
+
 /// Panics unless git finds the clone sound and clean.
 #[track_caller]
 pub(crate) fn assert_sound(clone: &Repository) {
