@@ -22,6 +22,7 @@ mod progress;
 mod refs;
 mod remote;
 mod remote_url;
+mod retry;
 mod sparse;
 mod transport;
 mod worktree;

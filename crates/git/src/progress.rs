@@ -1,5 +1,7 @@
 //! What a long operation tells about itself while it runs.
 
+use std::time::Duration;
+
 use crate::filter_spec::FilterSpec;
 
 /// A part of the work. Several may be under way at once.
@@ -38,6 +40,13 @@ pub enum Warning {
     CommitGraph {
         /// What git said.
         message: String,
+    },
+    /// Something failed in a way that may pass, and is tried again.
+    Retrying {
+        /// What failed, in one line.
+        reason: String,
+        /// How long is waited before.
+        wait: Duration,
     },
     /// The remote says something, already stripped of control characters.
     Remote {

@@ -10,4 +10,5 @@ mod background;
 mod faults;
 mod like_git;
 mod remotes;
+mod retries;
 mod support;
