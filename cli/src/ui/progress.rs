@@ -208,6 +208,9 @@ impl headstart_git::Progress for ProgressBars {
             Warning::Retrying { reason, wait } => {
                 self.warn(&format!("{}; trying again in {}", clean(reason), seconds(*wait)));
             }
+            Warning::BundleLeft { uri, reason } => {
+                self.warn(&format!("the bundle {} was left: {}", clean(uri), clean(reason)));
+            }
             Warning::FilterUnsupported { filter } => {
                 self.warn(&format!(
                     "the origin does not support filters; {filter} is ignored and everything is fetched"

@@ -267,6 +267,8 @@ impl Cloning<'_> {
                 depth,
                 cone,
                 checkout: options.checkout,
+                // Git's default is not to. They are part of the remote's answer, and checked like the rest of it.
+                bundles: config.boolean("transfer.bundleuri").unwrap_or(true),
                 follow_tags: !plan.followed_tags.is_empty(),
                 progress: self.progress,
                 on_worktree_ready: self.on_worktree_ready,

@@ -9,6 +9,7 @@
 //! - what a remote sends is untrusted: bounded in memory, verified, never outside of the repository's folder;
 //! - the environment (git program, variables, terminal) is what [`GitEnvironment`] says, not this process's own.
 
+mod bundle;
 mod clone;
 mod commit_graph;
 mod config;

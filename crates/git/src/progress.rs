@@ -48,6 +48,13 @@ pub enum Warning {
         /// How long is waited before.
         wait: Duration,
     },
+    /// A bundle that the remote names was left; what is in it comes from the remote itself.
+    BundleLeft {
+        /// Where it is, as the remote has written it.
+        uri: String,
+        /// Why, in one line.
+        reason: String,
+    },
     /// The remote says something, already stripped of control characters.
     Remote {
         /// One line.

@@ -3,7 +3,9 @@
 //! Owns what is said in git's protocol (v2, and v0/v1 as far as a clone needs them) and turns every way it can go wrong
 //! into a [`RemoteError`]. Stores nothing.
 
-use std::{io::BufRead, num::NonZeroU32, ops::ControlFlow, path::Path, sync::atomic::AtomicBool};
+use std::{
+    io::BufRead, num::NonZeroU32, ops::ControlFlow, path::Path, sync::atomic::AtomicBool, time::Duration,
+};
 
 use bstr::{BString, ByteSlice as _};
 use gix::{
@@ -22,6 +24,7 @@ use gix_transport::{
 use parking_lot::Mutex;
 
 use crate::{
+    bundle::{BundleList, ParseListError},
     config::GitConfig,
     credential::{self, Credential},
     environment::GitEnvironment,
@@ -38,6 +41,12 @@ pub(crate) use session::Session;
 
 /// Places that are logged in to on the way to one repository, at most: redirects do not go on asking for ever.
 const MOST_LOGINS: usize = 3;
+
+/// Lines of a list of bundles that are looked at, at most.
+const MOST_BUNDLE_LINES: usize = 10_000;
+
+/// How long a host of static content may stay silent: it has nothing to prepare, and there is a way without it.
+const DOWNLOAD_STALL_LIMIT: Duration = Duration::from_secs(30);
 
 /// A remote that can be connected to more than once.
 pub(crate) struct Remote<'a> {
@@ -147,6 +156,39 @@ impl<'a> Remote<'a> {
     /// The remote, for messages.
     pub(crate) fn shown_url(&self) -> String {
         self.url.to_string()
+    }
+
+    pub(crate) fn url(&self) -> &RemoteUrl {
+        &self.url
+    }
+
+    /// Gives the file at `url`, which may be at another host, to `read`.
+    pub(crate) fn download<T, E>(
+        &self,
+        url: &url::Url,
+        read: impl FnOnce(&mut dyn BufRead) -> Result<T, E>,
+    ) -> Result<T, FetchError<E>> {
+        let at = RemoteUrl::Http(url.clone());
+        let failed =
+            |failure| FetchError::Remote(RemoteError::from_failure(&at, failure, &Ending::default()));
+        let other;
+        let client = match &self.http {
+            Some(client) if client.serves(url) => client,
+            _ => {
+                let settings = HttpSettings::new(url, self.config, self.environment);
+                other = HttpClient::new(url.clone(), settings).map_err(failed)?;
+                &other
+            }
+        };
+        let patience = Patience::with_limit(self.interrupt, DOWNLOAD_STALL_LIMIT);
+        let explained = |otherwise| match patience.failure.take() {
+            Some(failure) => failed(failure),
+            None => otherwise,
+        };
+        match client.download(url.clone(), &patience) {
+            Ok(mut input) => read(&mut input).map_err(|error| explained(FetchError::Pack(error))),
+            Err(error) => Err(explained(failed(Failure::HungUp(error)))),
+        }
     }
 
     /// Connects and shakes hands; asks for credentials when the remote, or where it redirects to, wants some.
@@ -381,6 +423,27 @@ impl Conversation<'_> {
                 .map(|prefix| format!("ref-prefix {prefix}").into()),
         );
         self.ask("ls-refs", arguments, |reader| refs::from_v2_refs(reader))
+    }
+
+    /// The bundles that the remote says it has elsewhere; `None` where it says nothing of them.
+    pub(crate) fn list_bundles(&mut self) -> Result<Option<Result<BundleList, ParseListError>>, RemoteError> {
+        if !self.takes_more_commands() || !self.handshake.capabilities.contains("bundle-uri") {
+            return Ok(None);
+        }
+        let lines = self.ask("bundle-uri", Vec::new(), |reader| {
+            let mut lines: Vec<BString> = Vec::new();
+            while let Some(line) = reader.readline() {
+                let line = line
+                    .map_err(gix::Error::from_error)?
+                    .map_err(gix::Error::from_error)?;
+                match line.as_bstr() {
+                    Some(line) if lines.len() < MOST_BUNDLE_LINES => lines.push(line.to_owned()),
+                    _ => break,
+                }
+            }
+            Ok(lines)
+        })?;
+        Ok(Some(BundleList::parse(lines.iter().map(|line| line.as_bstr()))))
     }
 
     /// Sends a command of version 2 and has `read` read the answer.

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use super::{CloneOptions, History, repository::NewRepository};
 use crate::{
+    bundle::{Unbundled, Unbundling},
     commit_graph::CommitCollector,
     error::CloneError,
     filter_spec::FilterSpec,
@@ -105,6 +106,8 @@ pub(super) struct Transfer<'a> {
     pub(super) depth: Option<NonZeroU32>,
     pub(super) cone: Option<Cone>,
     pub(super) checkout: bool,
+    /// Whether bundles are used.
+    pub(super) bundles: bool,
     /// Whether tags are followed, being no part of the plan.
     pub(super) follow_tags: bool,
     pub(super) progress: &'a dyn Progress,
@@ -228,13 +231,23 @@ impl Transfer<'_> {
         };
         self.progress.start(Step::ReceiveHistory, None);
         let on_bytes = |bytes| self.progress.advance(Step::ReceiveHistory, bytes);
+        let unbundled = match self.depth.is_none() && self.bundles {
+            true => self.unbundling(&on_bytes).run(session)?,
+            false => Unbundled::default(),
+        };
+        // The commits in them do not pass by.
+        let all_pass_by = self.depth.is_none() && unbundled.tips.is_empty();
+        let request = FetchRequest {
+            haves: unbundled.tips,
+            ..request
+        };
         let promisor = self.plan.promisor_lines(&request.wants);
         let wanted = self
             .opened
             .to_thread_local()
             .config_snapshot()
             .boolean("core.commitGraph");
-        let commits = (self.depth.is_none() && wanted != Some(false)).then(CommitCollector::default);
+        let commits = (all_pass_by && wanted != Some(false)).then(CommitCollector::default);
         let sink = commits.as_ref().map(|commits| commits as &dyn ObjectSink);
         let fetched = self.fetch(session, &request, &promisor, &on_bytes, sink)?;
         if let Some(commits) = commits.filter(|_| fetched.shallow.is_empty()) {
@@ -243,12 +256,25 @@ impl Transfer<'_> {
         let history_complete = Some(self.started.elapsed());
         self.progress.finish(Step::ReceiveHistory);
         Ok(Transferred {
-            objects: fetched.pack.objects,
-            history_bytes: fetched.pack.bytes,
+            objects: unbundled.objects + fetched.pack.objects,
+            history_bytes: unbundled.bytes + fetched.pack.bytes,
             history_complete,
             shallow: fetched.shallow,
             ..Transferred::default()
         })
+    }
+
+    fn unbundling<'s>(&'s self, on_bytes: &'s (dyn Fn(u64) + Sync)) -> Unbundling<'s> {
+        Unbundling {
+            remote: self.remote,
+            environment: self.repository.environment,
+            git_dir: self.repository.git_dir(),
+            pack_dir: self.repository.pack_dir(),
+            filter: self.filter,
+            progress: self.progress,
+            on_bytes,
+            interrupt: self.stop,
+        }
     }
 
     /// Receives one pack, from the start again when it breaks off. Files that `sink` has written by then are not written

@@ -29,6 +29,11 @@ impl<'a> Session<'a> {
         Ok(self.open.as_mut().expect("it is open since it was held"))
     }
 
+    /// Ends the conversation that is open: the next will be a new one.
+    pub(crate) fn pause(&mut self) {
+        self.open = None;
+    }
+
     /// Says and hears something, from the start again in a new conversation where that failed in a way that may pass.
     pub(crate) fn hold<T, E>(
         &mut self,

@@ -110,6 +110,11 @@ impl HttpClient {
         self.state.lock().location.clone()
     }
 
+    /// Whether `url` is at the repository's own host.
+    pub(crate) fn serves(&self, url: &url::Url) -> bool {
+        url.origin() == self.url.origin()
+    }
+
     /// What is secret goes to the host it was given for, wherever redirects lead.
     fn request(&self, url: &url::Url, headers: &[String], body: Option<Bytes>) -> reqwest::RequestBuilder {
         let mut map = HeaderMap::new();
@@ -194,6 +199,15 @@ impl HttpClient {
         Err(patience.failure.fail(failure))
     }
 
+    /// The same patience, unless the user has less or more.
+    fn patience<'a>(&self, patience: &Patience<'a>) -> Patience<'a> {
+        let slowest = self.settings.slowest_pace;
+        Patience {
+            stall_limit: slowest.map_or(patience.stall_limit, |pace| pace.within),
+            ..patience.clone()
+        }
+    }
+
     /// What a page that is no answer of git's says to people.
     fn page_text(
         &self,
@@ -228,6 +242,7 @@ impl HttpClient {
         mut url: url::Url,
         patience: &Patience<'a>,
     ) -> io::Result<Box<dyn BufRead + Send + 'a>> {
+        let patience = &self.patience(patience);
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send(patience, self.request(&url, &[], None))?;
             if !response.status().is_redirection() {
@@ -288,10 +303,7 @@ pub(crate) fn connect<'a>(
     let url = gix::url::parse(bstr::BStr::new(client.url.as_str()))?;
     let backend = Backend {
         client,
-        patience: Patience {
-            stall_limit: (client.settings.slowest_pace).map_or(patience.stall_limit, |pace| pace.within),
-            ..patience.clone()
-        },
+        patience: client.patience(patience),
         redirected_base: None,
     };
     Ok(Box::new(HttpTransport::new_http(backend, url, protocol, false)))
