@@ -205,6 +205,12 @@ impl headstart_git::Progress for ProgressBars {
                 self.line(&format!("remote: {}", clean(message)));
             }
             Warning::Remote { .. } => {}
+            Warning::Retrying { reason, wait } => {
+                self.warn(&format!("{}; trying again in {}", clean(reason), seconds(*wait)));
+            }
+            Warning::BundleLeft { uri, reason } => {
+                self.warn(&format!("the bundle {} was left: {}", clean(uri), clean(reason)));
+            }
             Warning::FilterUnsupported { filter } => {
                 self.warn(&format!(
                     "the origin does not support filters; {filter} is ignored and everything is fetched"

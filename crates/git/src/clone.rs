@@ -22,7 +22,7 @@ use crate::{
     filter_spec::FilterSpec,
     progress::{Progress, Step, Warning},
     refs::{Head, RefPlan, RemoteRefs, Selection},
-    remote::{Conversation, Remote, RemoteError},
+    remote::{Conversation, Remote, RemoteError, Session},
     remote_url::{RemoteUrl, configured_url},
     sparse::Cone,
 };
@@ -199,8 +199,10 @@ impl Cloning<'_> {
 
         self.progress.start(Step::Connect, None);
         let remote = Remote::new(url, &config, self.environment, repository.git_dir(), self.stop)?;
-        let mut conversation = remote.connect()?;
-        let refs = RemoteRefs::new(conversation.list_refs(&["HEAD", "refs/heads/", "refs/tags/"])?);
+        let mut session = Session::new(&remote, self.progress);
+        let listed =
+            session.hold(|conversation| conversation.list_refs(&["HEAD", "refs/heads/", "refs/tags/"]));
+        let refs = RemoteRefs::new(listed?);
         self.progress.advance(Step::Connect, refs.len() as u64);
         self.progress.finish(Step::Connect);
 
@@ -223,7 +225,7 @@ impl Cloning<'_> {
             }
             .into());
         }
-        let (filter, depth) = self.agreed(&conversation, &refs, &plan);
+        let (filter, depth) = self.agreed(session.conversation()?, &refs, &plan);
         let cone = (!options.sparse.is_empty()).then(|| Cone::new(options.sparse.iter().cloned()));
         let rebase = config.string("branch.autosetuprebase");
         repository.configure(&Settings {
@@ -253,7 +255,8 @@ impl Cloning<'_> {
         let wants_nothing = plan.wants().is_empty();
         if !wants_nothing {
             let opened = repository.open(&config)?;
-            let order = Order::choose(&conversation, &plan, &filter, depth, cone.is_some(), options);
+            let conversation = session.conversation()?;
+            let order = Order::choose(conversation, &plan, &filter, depth, cone.is_some(), options);
             let transfer = Transfer {
                 remote: &remote,
                 shown_url: &shown_url,
@@ -264,13 +267,15 @@ impl Cloning<'_> {
                 depth,
                 cone,
                 checkout: options.checkout,
+                // Git's default is not to. They are part of the remote's answer, and checked like the rest of it.
+                bundles: config.boolean("transfer.bundleuri").unwrap_or(true),
                 follow_tags: !plan.followed_tags.is_empty(),
                 progress: self.progress,
                 on_worktree_ready: self.on_worktree_ready,
                 started: self.started,
                 stop: self.stop,
             };
-            let transferred = transfer.run(conversation, order)?;
+            let transferred = transfer.run(session, order)?;
             repository.write_shallow(&transferred.shallow)?;
             let mut followed = plan.followed_tags.clone();
             let objects = opened.to_thread_local().objects;

@@ -93,6 +93,12 @@ impl GitConfig {
         )
     }
 
+    /// The last value of `key` as a boolean; what is no boolean counts as unset.
+    pub(crate) fn boolean(&self, key: &str) -> Option<bool> {
+        let entry = self.entries.iter().rfind(|entry| entry.key == key)?;
+        parse_bool(entry.value.as_ref().map(|value| value.as_bstr()))
+    }
+
     /// The subsections of `section`, each once, in the order they first appear.
     pub(crate) fn subsections(&self, section: &str) -> Vec<&BStr> {
         let mut names: Vec<&BStr> = Vec::new();

@@ -6,7 +6,13 @@ use bstr::BString;
 use headstart_fs::PathError;
 use headstart_process::ProcessError;
 
-use crate::{pack::PackError, remote::RemoteError, remote_url::ParseRemoteUrlError, worktree::WorktreeError};
+use crate::{
+    pack::PackError,
+    remote::RemoteError,
+    remote_url::ParseRemoteUrlError,
+    retry::{Hope, Transient},
+    worktree::WorktreeError,
+};
 
 /// Why a clone failed. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +102,17 @@ impl CloneError {
                 url: url.to_owned(),
                 source: error.into(),
             },
+        }
+    }
+}
+
+impl Transient for CloneError {
+    fn hope(&self) -> Hope {
+        match self {
+            CloneError::Remote(error) => error.hope(),
+            // A bit that tipped on the way, perhaps.
+            CloneError::CorruptPack { .. } => Hope::Once,
+            _ => Hope::None,
         }
     }
 }

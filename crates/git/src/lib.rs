@@ -9,6 +9,7 @@
 //! - what a remote sends is untrusted: bounded in memory, verified, never outside of the repository's folder;
 //! - the environment (git program, variables, terminal) is what [`GitEnvironment`] says, not this process's own.
 
+mod bundle;
 mod clone;
 mod commit_graph;
 mod config;
@@ -22,6 +23,7 @@ mod progress;
 mod refs;
 mod remote;
 mod remote_url;
+mod retry;
 mod sparse;
 mod transport;
 mod worktree;

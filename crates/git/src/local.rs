@@ -333,3 +333,6 @@ impl From<PathError> for LocalError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

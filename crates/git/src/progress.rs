@@ -1,5 +1,7 @@
 //! What a long operation tells about itself while it runs.
 
+use std::time::Duration;
+
 use crate::filter_spec::FilterSpec;
 
 /// A part of the work. Several may be under way at once.
@@ -38,6 +40,20 @@ pub enum Warning {
     CommitGraph {
         /// What git said.
         message: String,
+    },
+    /// Something failed in a way that may pass, and is tried again.
+    Retrying {
+        /// What failed, in one line.
+        reason: String,
+        /// How long is waited before.
+        wait: Duration,
+    },
+    /// A bundle that the remote names was left; what is in it comes from the remote itself.
+    BundleLeft {
+        /// Where it is, as the remote has written it.
+        uri: String,
+        /// Why, in one line.
+        reason: String,
     },
     /// The remote says something, already stripped of control characters.
     Remote {

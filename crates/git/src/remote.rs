@@ -3,35 +3,50 @@
 //! Owns what is said in git's protocol (v2, and v0/v1 as far as a clone needs them) and turns every way it can go wrong
 //! into a [`RemoteError`]. Stores nothing.
 
-use std::{io::BufRead, num::NonZeroU32, ops::ControlFlow, path::Path, sync::atomic::AtomicBool};
+use std::{
+    io::BufRead, num::NonZeroU32, ops::ControlFlow, path::Path, sync::atomic::AtomicBool, time::Duration,
+};
 
 use bstr::{BString, ByteSlice as _};
 use gix::{
     ObjectId,
     progress::Discard,
     protocol::{
-        self, Command, Handshake, LsRefsCommand,
+        self, Command, Handshake,
         fetch::{Arguments, Response, response::ShallowUpdate},
-        ls_refs::RefPrefixes,
+        handshake::refs,
     },
 };
-use gix_transport::{Protocol, Service, client::blocking_io::TransportV2Ext as _};
+use gix_transport::{
+    Protocol, Service,
+    client::blocking_io::{ExtendedBufRead, TransportV2Ext as _},
+};
 use parking_lot::Mutex;
 
 use crate::{
+    bundle::{BundleList, ParseListError},
     config::GitConfig,
     credential::{self, Credential},
     environment::GitEnvironment,
     remote_url::RemoteUrl,
+    retry::RetryPolicy,
     transport::{self, Ending, Failure, FailureSlot, HttpClient, HttpSettings, Patience, Transport},
 };
 
 mod error;
+mod session;
 
 pub use error::RemoteError;
+pub(crate) use session::Session;
 
 /// Places that are logged in to on the way to one repository, at most: redirects do not go on asking for ever.
 const MOST_LOGINS: usize = 3;
+
+/// Lines of a list of bundles that are looked at, at most.
+const MOST_BUNDLE_LINES: usize = 10_000;
+
+/// How long a host of static content may stay silent: it has nothing to prepare, and there is a way without it.
+const DOWNLOAD_STALL_LIMIT: Duration = Duration::from_secs(30);
 
 /// A remote that can be connected to more than once.
 pub(crate) struct Remote<'a> {
@@ -41,6 +56,7 @@ pub(crate) struct Remote<'a> {
     environment: &'a GitEnvironment,
     git_dir: &'a Path,
     protocol: Protocol,
+    retries: RetryPolicy,
     interrupt: &'a AtomicBool,
 }
 
@@ -124,9 +140,11 @@ impl<'a> Remote<'a> {
             Some(b"0" | b"1") => Protocol::V1,
             _ => Protocol::V2,
         };
+        let retries = RetryPolicy::new(url.as_http(), config, environment);
         Ok(Remote {
             url,
             http,
+            retries,
             config,
             environment,
             git_dir,
@@ -138,6 +156,39 @@ impl<'a> Remote<'a> {
     /// The remote, for messages.
     pub(crate) fn shown_url(&self) -> String {
         self.url.to_string()
+    }
+
+    pub(crate) fn url(&self) -> &RemoteUrl {
+        &self.url
+    }
+
+    /// Gives the file at `url`, which may be at another host, to `read`.
+    pub(crate) fn download<T, E>(
+        &self,
+        url: &url::Url,
+        read: impl FnOnce(&mut dyn BufRead) -> Result<T, E>,
+    ) -> Result<T, FetchError<E>> {
+        let at = RemoteUrl::Http(url.clone());
+        let failed =
+            |failure| FetchError::Remote(RemoteError::from_failure(&at, failure, &Ending::default()));
+        let other;
+        let client = match &self.http {
+            Some(client) if client.serves(url) => client,
+            _ => {
+                let settings = HttpSettings::new(url, self.config, self.environment);
+                other = HttpClient::new(url.clone(), settings).map_err(failed)?;
+                &other
+            }
+        };
+        let patience = Patience::with_limit(self.interrupt, DOWNLOAD_STALL_LIMIT);
+        let explained = |otherwise| match patience.failure.take() {
+            Some(failure) => failed(failure),
+            None => otherwise,
+        };
+        match client.download(url.clone(), &patience) {
+            Ok(mut input) => read(&mut input).map_err(|error| explained(FetchError::Pack(error))),
+            Err(error) => Err(explained(failed(Failure::HungUp(error)))),
+        }
     }
 
     /// Connects and shakes hands; asks for credentials when the remote, or where it redirects to, wants some.
@@ -279,7 +330,14 @@ impl Line<'_> {
     /// Why `error` came about.
     fn error(&self, error: gix::Error, said: Option<String>) -> RemoteError {
         self.explanation(said.or_else(|| error::error_line(&error)))
-            .unwrap_or_else(|| RemoteError::protocol(self.url, error))
+            .unwrap_or_else(|| match error::is_unexpected_end(&error) {
+                true => RemoteError::HungUp {
+                    url: self.url.to_string(),
+                    said: None,
+                    source: None,
+                },
+                false => RemoteError::protocol(self.url, error),
+            })
     }
 
     /// The most precise account of a failure: the remote's own words where it ended the conversation with some, else what
@@ -287,11 +345,7 @@ impl Line<'_> {
     fn explanation(&self, said: Option<String>) -> Option<RemoteError> {
         match (self.failure.take(), said) {
             (Some(Failure::Interrupted), _) => Some(RemoteError::Interrupted),
-            (_, Some(message)) => Some(RemoteError::Server {
-                url: self.url.to_string(),
-                message,
-                retryable: false,
-            }),
+            (_, Some(message)) => Some(RemoteError::said(self.url, message)),
             (Some(failure), None) => Some(RemoteError::from_failure(self.url, failure, &self.ending)),
             (None, None) => None,
         }
@@ -354,11 +408,62 @@ impl Conversation<'_> {
         if let Some(refs) = self.handshake.refs.take() {
             return Ok(refs);
         }
-        let mut wanted = RefPrefixes::new();
-        wanted.extend(prefixes.iter().map(|prefix| (*prefix).into()));
-        LsRefsCommand::new(Some(wanted), &self.handshake.capabilities, agent())
-            .invoke_blocking(&mut self.transport, &mut Discard, false)
-            .map_err(|error| self.line.error(error, None))
+        let can_tell_unborn = self
+            .handshake
+            .capabilities
+            .capability("ls-refs")
+            .and_then(|capability| capability.supports("unborn"));
+        let mut arguments: Vec<BString> = vec!["symrefs".into(), "peel".into()];
+        if can_tell_unborn == Some(true) {
+            arguments.push("unborn".into());
+        }
+        arguments.extend(
+            prefixes
+                .iter()
+                .map(|prefix| format!("ref-prefix {prefix}").into()),
+        );
+        self.ask("ls-refs", arguments, |reader| refs::from_v2_refs(reader))
+    }
+
+    /// The bundles that the remote says it has elsewhere; `None` where it says nothing of them.
+    pub(crate) fn list_bundles(&mut self) -> Result<Option<Result<BundleList, ParseListError>>, RemoteError> {
+        if !self.takes_more_commands() || !self.handshake.capabilities.contains("bundle-uri") {
+            return Ok(None);
+        }
+        let lines = self.ask("bundle-uri", Vec::new(), |reader| {
+            let mut lines: Vec<BString> = Vec::new();
+            while let Some(line) = reader.readline() {
+                let line = line
+                    .map_err(gix::Error::from_error)?
+                    .map_err(gix::Error::from_error)?;
+                match line.as_bstr() {
+                    Some(line) if lines.len() < MOST_BUNDLE_LINES => lines.push(line.to_owned()),
+                    _ => break,
+                }
+            }
+            Ok(lines)
+        })?;
+        Ok(Some(BundleList::parse(lines.iter().map(|line| line.as_bstr()))))
+    }
+
+    /// Sends a command of version 2 and has `read` read the answer.
+    fn ask<T>(
+        &mut self,
+        command: &str,
+        arguments: Vec<BString>,
+        read: impl FnOnce(&mut Answer<'_>) -> Result<T, gix::Error>,
+    ) -> Result<T, RemoteError> {
+        let sent = self
+            .transport
+            .invoke(command, [agent()].into_iter(), Some(arguments.into_iter()), false);
+        let mut reader = sent.map_err(|error| self.line.error(error.into(), None))?;
+        let said = refusal(&mut reader);
+        let answer = read(&mut reader);
+        drop(reader);
+        match said {
+            Some(_) => Err(self.line.explanation(said).expect("something was said")),
+            None => answer.map_err(|error| self.line.error(error, None)),
+        }
     }
 
     /// Asks for a pack and gives it to `take`, which reads it up to its end. What the remote has to say meanwhile goes to
@@ -390,6 +495,10 @@ impl Conversation<'_> {
             }
         };
         let mut reader = sent.map_err(|error| remote_error(&self.line, error.into(), None))?;
+        if let Some(said) = refusal(&mut reader) {
+            let explanation = self.line.explanation(Some(said));
+            return Err(FetchError::Remote(explanation.expect("something was said")));
+        }
         let response = Response::from_line_reader(version, &mut reader, true, false)
             .map_err(|error| remote_error(&self.line, error, None))?;
         reader.set_progress_handler(Some(Box::new(|is_error, text: &[u8]| {
@@ -494,6 +603,16 @@ impl FetchRequest<'_> {
     }
 }
 
+type Answer<'a> = Box<dyn ExtendedBufRead<'a> + Unpin + 'a>;
+
+/// What a remote says instead of an answer.
+fn refusal(answer: &mut Answer<'_>) -> Option<String> {
+    match answer.peek_data_line() {
+        Some(Ok(Ok(line))) => line.strip_prefix(b"ERR ").map(sanitized),
+        _ => None,
+    }
+}
+
 fn agent() -> protocol::command::Feature {
     let name = concat!("headstart-", env!("CARGO_PKG_VERSION"));
     ("agent", Some(protocol::agent(name)))
@@ -502,6 +621,8 @@ fn agent() -> protocol::command::Feature {
 /// What a remote said, for people: one line, without anything a terminal would act on.
 pub(crate) fn sanitized(text: &[u8]) -> String {
     let text = text.to_str_lossy();
-    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    // The second sort is invisible and turns the order of what follows around.
+    let acts = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let visible = |c: char| if acts(c) { ' ' } else { c };
     text.trim().chars().map(visible).collect()
 }

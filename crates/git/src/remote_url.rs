@@ -118,6 +118,14 @@ impl RemoteUrl {
         }
     }
 
+    /// The URL, if it is reached by HTTP.
+    pub(crate) fn as_http(&self) -> Option<&url::Url> {
+        match self {
+            RemoteUrl::Http(url) => Some(url),
+            _ => None,
+        }
+    }
+
     /// The user and password within the URL, decoded.
     pub(crate) fn credentials(&self) -> (Option<String>, Option<String>) {
         let RemoteUrl::Http(url) = self else {

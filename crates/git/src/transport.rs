@@ -44,10 +44,17 @@ pub(crate) enum Failure {
     HungUp(io::Error),
     /// The remote wants (other) credentials.
     Unauthorized,
-    /// An HTTP status that means failure, and the words that came with it.
-    Status { code: u16, text: String },
-    /// The answer is not in git's protocol.
-    NotGit { content_type: String },
+    /// An HTTP status that means failure, the words that came with it, and when the server wants to be asked again.
+    Status {
+        code: u16,
+        text: Option<String>,
+        retry_after: Option<Duration>,
+    },
+    /// The answer is not in git's protocol; what it says to people.
+    NotGit {
+        content_type: String,
+        text: Option<String>,
+    },
     /// The server sends to another place, which is not followed.
     Redirected { to: String },
     /// A setting cannot be followed.
@@ -88,9 +95,13 @@ pub(crate) struct Patience<'a> {
 
 impl<'a> Patience<'a> {
     pub(crate) fn new(interrupt: &'a AtomicBool) -> Self {
+        Self::with_limit(interrupt, STALL_LIMIT)
+    }
+
+    pub(crate) fn with_limit(interrupt: &'a AtomicBool, stall_limit: Duration) -> Self {
         Patience {
             interrupt,
-            stall_limit: STALL_LIMIT,
+            stall_limit,
             failure: FailureSlot::default(),
         }
     }

@@ -13,6 +13,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("gc.auto", "0"),
     ("maintenance.auto", "false"),
     ("advice.detachedHead", "false"),
+    // Nobody waits for a server of a test to recover.
+    ("http.retryAfter", "0"),
 ];
 
 /// The environment variables of a hermetic git: no configuration of the machine, fixed identity, dates and language.

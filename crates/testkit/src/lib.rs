@@ -16,6 +16,7 @@ mod run;
 mod s3;
 mod skip;
 mod sshd;
+mod tls_proxy;
 
 pub use cache_server::CacheServer;
 pub use child::ChildGuard;
@@ -29,3 +30,4 @@ pub use rustix::process::Signal;
 pub use s3::S3;
 pub use skip::skipped;
 pub use sshd::Sshd;
+pub use tls_proxy::TlsProxy;

@@ -27,7 +27,7 @@ use crate::{
 pub(super) struct NewRepository<'a> {
     pub(super) root: &'a Path,
     git_dir: PathBuf,
-    environment: &'a GitEnvironment,
+    pub(super) environment: &'a GitEnvironment,
 }
 
 /// What goes into the configuration.

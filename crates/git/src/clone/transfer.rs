@@ -17,13 +17,14 @@ use parking_lot::Mutex;
 
 use super::{CloneOptions, History, repository::NewRepository};
 use crate::{
+    bundle::{Unbundled, Unbundling},
     commit_graph::CommitCollector,
     error::CloneError,
     filter_spec::FilterSpec,
     pack::{ObjectSink, PackError, ReceiveOptions, ReceivedPack, receive_pack},
     progress::{Progress, Step, Warning},
     refs::RefPlan,
-    remote::{Conversation, Depth, FetchError, FetchRequest, Fetched, Remote},
+    remote::{Conversation, Depth, FetchError, FetchRequest, Fetched, Remote, Session},
     sparse::Cone,
     worktree::{WorktreeOptions, WorktreeWriter, WrittenWorktree},
 };
@@ -105,6 +106,8 @@ pub(super) struct Transfer<'a> {
     pub(super) depth: Option<NonZeroU32>,
     pub(super) cone: Option<Cone>,
     pub(super) checkout: bool,
+    /// Whether bundles are used.
+    pub(super) bundles: bool,
     /// Whether tags are followed, being no part of the plan.
     pub(super) follow_tags: bool,
     pub(super) progress: &'a dyn Progress,
@@ -115,23 +118,19 @@ pub(super) struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    pub(super) fn run(
-        &self,
-        mut conversation: Conversation<'_>,
-        order: Order,
-    ) -> Result<Transferred, CloneError> {
+    pub(super) fn run(&self, mut session: Session<'_>, order: Order) -> Result<Transferred, CloneError> {
         match order {
-            Order::Whole => self.run_whole(&mut conversation),
+            Order::Whole => self.run_whole(&mut session),
             Order::TipFirst {
                 trees_first,
                 history: Some(History::Beside),
-            } => self.run_both(&mut conversation, trees_first),
-            Order::TipFirst { trees_first, .. } => self.run_tip(&mut conversation, trees_first),
+            } => self.run_both(&mut session, trees_first),
+            Order::TipFirst { trees_first, .. } => self.run_tip(&mut session, trees_first),
         }
     }
 
-    fn run_whole(&self, conversation: &mut Conversation<'_>) -> Result<Transferred, CloneError> {
-        let mut transferred = self.receive_history(conversation)?;
+    fn run_whole(&self, session: &mut Session<'_>) -> Result<Transferred, CloneError> {
+        let mut transferred = self.receive_history(session)?;
         if let Some(tip) = self.plan.head.tip().filter(|_| self.checkout) {
             let writer = self.writer(tip)?;
             self.finish_worktree(writer, &Meter::new(self.progress), &mut transferred)?;
@@ -139,11 +138,7 @@ impl Transfer<'_> {
         Ok(transferred)
     }
 
-    fn run_both(
-        &self,
-        conversation: &mut Conversation<'_>,
-        trees_first: bool,
-    ) -> Result<Transferred, CloneError> {
+    fn run_both(&self, session: &mut Session<'_>, trees_first: bool) -> Result<Transferred, CloneError> {
         // Whoever fails first stops the other, whose failure is an echo then: noted before the other can notice.
         let first_error = Mutex::new(None);
         let or_stop = |result: Result<Transferred, CloneError>| {
@@ -158,10 +153,9 @@ impl Transfer<'_> {
             let history = thread::Builder::new()
                 .name("history".to_owned())
                 .spawn_scoped(scope, || {
-                    let connected = self.remote.connect().map_err(CloneError::from);
-                    or_stop(connected.and_then(|mut conversation| self.receive_history(&mut conversation)))
+                    or_stop(self.receive_history(&mut Session::new(self.remote, self.progress)))
                 });
-            let tip = or_stop(self.run_tip(conversation, trees_first));
+            let tip = or_stop(self.run_tip(session, trees_first));
             let history = history.expect("the system has room for one more thread").join();
             (
                 tip,
@@ -183,11 +177,7 @@ impl Transfer<'_> {
         })
     }
 
-    fn run_tip(
-        &self,
-        conversation: &mut Conversation<'_>,
-        trees_first: bool,
-    ) -> Result<Transferred, CloneError> {
+    fn run_tip(&self, session: &mut Session<'_>, trees_first: bool) -> Result<Transferred, CloneError> {
         let (Some(want), Some(tip)) = (self.plan.tip_want(), self.plan.head.tip()) else {
             unreachable!("only a plan with a tip is fetched tip first")
         };
@@ -207,7 +197,7 @@ impl Transfer<'_> {
             meter.update(&writer);
         };
         let promisor = self.plan.promisor_lines(&request.wants);
-        let fetched = self.fetch(conversation, &request, &promisor, &on_bytes, Some(&writer))?;
+        let fetched = self.fetch(session, &request, &promisor, &on_bytes, Some(&writer))?;
         let mut transferred = Transferred {
             objects: fetched.pack.objects,
             tip_bytes: fetched.pack.bytes,
@@ -220,7 +210,7 @@ impl Transfer<'_> {
                 ..FetchRequest::default()
             };
             if !request.wants.is_empty() {
-                let fetched = self.fetch(conversation, &request, b"", &on_bytes, Some(&writer))?;
+                let fetched = self.fetch(session, &request, b"", &on_bytes, Some(&writer))?;
                 transferred.objects += fetched.pack.objects;
                 transferred.tip_bytes += fetched.pack.bytes;
             }
@@ -230,7 +220,7 @@ impl Transfer<'_> {
         Ok(transferred)
     }
 
-    fn receive_history(&self, conversation: &mut Conversation<'_>) -> Result<Transferred, CloneError> {
+    fn receive_history(&self, session: &mut Session<'_>) -> Result<Transferred, CloneError> {
         let filter = self.filter.to_string();
         let request = FetchRequest {
             wants: self.plan.wants(),
@@ -241,32 +231,57 @@ impl Transfer<'_> {
         };
         self.progress.start(Step::ReceiveHistory, None);
         let on_bytes = |bytes| self.progress.advance(Step::ReceiveHistory, bytes);
+        let unbundled = match self.depth.is_none() && self.bundles {
+            true => self.unbundling(&on_bytes).run(session)?,
+            false => Unbundled::default(),
+        };
+        // The commits in them do not pass by.
+        let all_pass_by = self.depth.is_none() && unbundled.tips.is_empty();
+        let request = FetchRequest {
+            haves: unbundled.tips,
+            ..request
+        };
         let promisor = self.plan.promisor_lines(&request.wants);
         let wanted = self
             .opened
             .to_thread_local()
             .config_snapshot()
             .boolean("core.commitGraph");
-        let commits = (self.depth.is_none() && wanted != Some(false)).then(CommitCollector::default);
+        let commits = (all_pass_by && wanted != Some(false)).then(CommitCollector::default);
         let sink = commits.as_ref().map(|commits| commits as &dyn ObjectSink);
-        let fetched = self.fetch(conversation, &request, &promisor, &on_bytes, sink)?;
+        let fetched = self.fetch(session, &request, &promisor, &on_bytes, sink)?;
         if let Some(commits) = commits.filter(|_| fetched.shallow.is_empty()) {
             commits.write(self.repository.git_dir())?;
         }
         let history_complete = Some(self.started.elapsed());
         self.progress.finish(Step::ReceiveHistory);
         Ok(Transferred {
-            objects: fetched.pack.objects,
-            history_bytes: fetched.pack.bytes,
+            objects: unbundled.objects + fetched.pack.objects,
+            history_bytes: unbundled.bytes + fetched.pack.bytes,
             history_complete,
             shallow: fetched.shallow,
             ..Transferred::default()
         })
     }
 
+    fn unbundling<'s>(&'s self, on_bytes: &'s (dyn Fn(u64) + Sync)) -> Unbundling<'s> {
+        Unbundling {
+            remote: self.remote,
+            environment: self.repository.environment,
+            git_dir: self.repository.git_dir(),
+            pack_dir: self.repository.pack_dir(),
+            filter: self.filter,
+            progress: self.progress,
+            on_bytes,
+            interrupt: self.stop,
+        }
+    }
+
+    /// Receives one pack, from the start again when it breaks off. Files that `sink` has written by then are not written
+    /// again.
     fn fetch(
         &self,
-        conversation: &mut Conversation<'_>,
+        session: &mut Session<'_>,
         request: &FetchRequest<'_>,
         promisor: &[u8],
         on_bytes: &(dyn Fn(u64) + Sync),
@@ -280,16 +295,18 @@ impl Transfer<'_> {
             interrupt: self.stop,
             on_bytes,
         };
-        let take = |input: &mut dyn BufRead| -> Result<ReceivedPack, PackError> {
-            receive_pack(input, &options, sink)
-        };
         let on_message = |message: String| self.progress.warn(&Warning::Remote { message });
-        conversation
-            .fetch(request, &on_message, take)
-            .map_err(|error| match error {
-                FetchError::Remote(error) => error.into(),
-                FetchError::Pack(error) => CloneError::from_pack(self.shown_url, error),
-            })
+        session.hold(|conversation| {
+            let take = |input: &mut dyn BufRead| -> Result<ReceivedPack, PackError> {
+                receive_pack(input, &options, sink)
+            };
+            conversation
+                .fetch(request, &on_message, take)
+                .map_err(|error| match error {
+                    FetchError::Remote(error) => error.into(),
+                    FetchError::Pack(error) => CloneError::from_pack(self.shown_url, error),
+                })
+        })
     }
 
     fn writer(&self, tip: ObjectId) -> Result<WorktreeWriter, CloneError> {

@@ -8,7 +8,13 @@ use std::{
 use headstart_fs::PathError;
 use headstart_process::ProcessError;
 
-use crate::{error::CloneError, pack::PackError, remote::RemoteError, remote_url::ParseRemoteUrlError};
+use crate::{
+    error::CloneError,
+    pack::PackError,
+    remote::RemoteError,
+    remote_url::ParseRemoteUrlError,
+    retry::{Hope, Transient},
+};
 
 /// Why something could not be done with an existing repository. It is as valid as it was before.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +117,16 @@ impl LocalError {
                 url: url.to_owned(),
                 source: error.into(),
             },
+        }
+    }
+}
+
+impl Transient for LocalError {
+    fn hope(&self) -> Hope {
+        match self {
+            LocalError::Remote(error) => error.hope(),
+            LocalError::CorruptPack { .. } => Hope::Once,
+            _ => Hope::None,
         }
     }
 }

@@ -8,6 +8,7 @@ use headstart_process::ProcessError;
 use super::sanitized;
 use crate::{
     remote_url::RemoteUrl,
+    retry::{Hope, Transient},
     transport::{Ending, Failure},
 };
 
@@ -52,8 +53,8 @@ pub enum RemoteError {
         #[source]
         source: Option<io::Error>,
     },
-    /// Nothing came for too long. May pass.
-    #[error("{url} sent nothing for {} s", idle.as_secs())]
+    /// Nothing, or less than the user's `http.lowSpeedLimit`, came for too long. May pass.
+    #[error("{url} sent nothing, or too little, for {} s", idle.as_secs())]
     Stalled {
         /// The remote.
         url: String,
@@ -80,14 +81,18 @@ pub enum RemoteError {
         message: String,
         /// Whether it may pass.
         retryable: bool,
+        /// How long it wants to be left alone.
+        retry_after: Option<Duration>,
     },
     /// What answers is no git server.
-    #[error("{url} is no git repository: it answered with {content_type}")]
+    #[error("{url} is no git repository: it answered with {content_type}{}", quoted(said))]
     NotGit {
         /// The remote.
         url: String,
         /// What it sent.
         content_type: String,
+        /// The title or text of it.
+        said: Option<String>,
     },
     /// The remote sends to a place that is not followed.
     #[error("{url} redirects to {to}, which is not followed")]
@@ -141,6 +146,16 @@ impl RemoteError {
         }
     }
 
+    /// What the remote said when it ended the conversation.
+    pub(super) fn said(url: &RemoteUrl, message: String) -> Self {
+        RemoteError::Server {
+            url: url.to_string(),
+            message,
+            retryable: false,
+            retry_after: None,
+        }
+    }
+
     pub(super) fn protocol(url: &RemoteUrl, source: gix::Error) -> Self {
         RemoteError::Protocol {
             url: url.to_string(),
@@ -169,6 +184,7 @@ impl RemoteError {
                     url,
                     message: words.unwrap_or_else(|| "it has no git-upload-pack".to_owned()),
                     retryable: false,
+                    retry_after: None,
                 },
                 // It said why before it sent anything: there is no such repository, or it is not for us.
                 (RemoteUrl::Ssh(_) | RemoteUrl::Local(_), Some(1..)) if !ending.got_output() => {
@@ -181,19 +197,28 @@ impl RemoteError {
                 },
             },
             Failure::Unauthorized => RemoteError::Unauthorized { url },
-            Failure::Status { code, text } => {
-                let said = Some(text).filter(|text| !text.is_empty());
-                match code {
-                    403 => RemoteError::Refused { url, said },
-                    404 | 410 => RemoteError::NotFound { url, said },
-                    _ => RemoteError::Server {
-                        url,
-                        message: format!("HTTP status {code}{}", quoted(&said)),
-                        retryable: matches!(code, 408 | 425 | 429 | 500 | 502..=504),
-                    },
-                }
-            }
-            Failure::NotGit { content_type } => RemoteError::NotGit { url, content_type },
+            Failure::Status {
+                code,
+                text: said,
+                retry_after,
+            } => match code {
+                403 => RemoteError::Refused { url, said },
+                404 | 410 => RemoteError::NotFound { url, said },
+                _ => RemoteError::Server {
+                    url,
+                    message: format!("HTTP status {code}{}", quoted(&said)),
+                    retryable: matches!(code, 408 | 425 | 429 | 500 | 502..=504),
+                    retry_after,
+                },
+            },
+            Failure::NotGit {
+                content_type,
+                text: said,
+            } => RemoteError::NotGit {
+                url,
+                content_type,
+                said,
+            },
             Failure::Redirected { to } => RemoteError::Redirected { url, to },
             Failure::Setting(source) => RemoteError::Setting { url, source },
             Failure::Process(error) => RemoteError::Process(error),
@@ -201,11 +226,52 @@ impl RemoteError {
     }
 }
 
+impl Transient for RemoteError {
+    fn hope(&self) -> Hope {
+        match self {
+            // Ssh does not tell a network that is down from a key that is refused, and too many of these lock people out.
+            RemoteError::Unreachable { source: None, .. } => Hope::None,
+            RemoteError::Unreachable {
+                source: Some(source), ..
+            } if is_distrust(source) => Hope::None,
+            RemoteError::Server {
+                retryable: true,
+                retry_after,
+                ..
+            } => Hope::Later(retry_after.unwrap_or_default()),
+            error if error.is_retryable() => Hope::Later(Duration::ZERO),
+            _ => Hope::None,
+        }
+    }
+}
+
+/// Whether a certificate is the reason: it will be the same the next time.
+fn is_distrust(error: &io::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        match error.downcast_ref::<io::Error>() {
+            Some(error) if error.kind() == io::ErrorKind::InvalidData => return true,
+            // Its own source is that of what is in it, which would be skipped.
+            Some(error) if error.get_ref().is_some() => cause = error.get_ref().map(|inner| inner as _),
+            _ => cause = error.source(),
+        }
+    }
+    false
+}
+
 fn quoted(said: &Option<String>) -> String {
     match said {
         Some(said) => format!(": {said}"),
         None => String::new(),
     }
+}
+
+/// Whether an answer ended where more of it was due.
+pub(super) fn is_unexpected_end(error: &gix::Error) -> bool {
+    error
+        .iter_errors()
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::UnexpectedEof)
 }
 
 /// The message of an `ERR` line, with which a server ends the conversation.

@@ -2,12 +2,11 @@
 
 use std::{
     any::Any,
-    io::{self, BufRead, Cursor, Read, Write},
-    sync::Arc,
+    io::{self, BufRead},
     time::{Duration, Instant},
 };
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use gix_transport::{
     Protocol,
     client::blocking_io::http::{
@@ -23,14 +22,18 @@ use tokio::runtime::Runtime;
 
 use super::{Failure, POLL, Patience, Transport};
 
+mod exchange;
+mod gzip;
+mod page;
 mod settings;
 
+use exchange::{Body, Exchange, Headers, PostBody, Request};
 pub(crate) use settings::HttpSettings;
 
 /// As many as curl follows for git.
 const MAX_REDIRECTS: usize = 20;
-/// How much of an error page is quoted, at most.
-const ERROR_TEXT_BYTES: usize = 512;
+/// How long is waited for the text of an error, which is not worth more.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One client for all connections to a remote.
 pub(crate) struct HttpClient {
@@ -107,6 +110,11 @@ impl HttpClient {
         self.state.lock().location.clone()
     }
 
+    /// Whether `url` is at the repository's own host.
+    pub(crate) fn serves(&self, url: &url::Url) -> bool {
+        url.origin() == self.url.origin()
+    }
+
     /// What is secret goes to the host it was given for, wherever redirects lead.
     fn request(&self, url: &url::Url, headers: &[String], body: Option<Bytes>) -> reqwest::RequestBuilder {
         let mut map = HeaderMap::new();
@@ -133,18 +141,14 @@ impl HttpClient {
     }
 
     /// Waits for `future`, as long as there is patience.
-    fn wait<T>(
-        &self,
-        patience: &Patience<'_>,
-        future: impl Future<Output = reqwest::Result<T>>,
-    ) -> io::Result<reqwest::Result<T>> {
+    fn wait<T>(&self, patience: &Patience<'_>, future: impl Future<Output = T>) -> io::Result<T> {
         let runtime = self.runtime.as_ref().expect("it is taken only when dropped");
         runtime.block_on(async {
             let mut future = std::pin::pin!(future);
             let since = Instant::now();
             loop {
                 match tokio::time::timeout(POLL, &mut future).await {
-                    Ok(result) => return Ok(result),
+                    Ok(output) => return Ok(output),
                     Err(_) => patience.check(since.elapsed())?,
                 }
             }
@@ -153,7 +157,6 @@ impl HttpClient {
 
     fn send(&self, patience: &Patience<'_>, request: reqwest::RequestBuilder) -> io::Result<Response> {
         self.wait(patience, request.send())?.map_err(|error| {
-            // Before there is an answer, trying again is always safe; the distinction is only for people.
             let failure = if error.is_connect() || error.is_timeout() {
                 Failure::Unreachable(io::Error::other(error.without_url()))
             } else {
@@ -168,7 +171,7 @@ impl HttpClient {
         &self,
         patience: &Patience<'_>,
         mut response: Response,
-        content_type: &str,
+        content_type: Option<&str>,
     ) -> io::Result<Response> {
         let status = response.status();
         let found = response
@@ -180,24 +183,105 @@ impl HttpClient {
         let failure = if status == StatusCode::UNAUTHORIZED {
             Failure::Unauthorized
         } else if !status.is_success() {
-            let text = if found.starts_with("text/plain") {
-                let chunk = self
-                    .wait(patience, response.chunk())?
-                    .ok()
-                    .flatten()
-                    .unwrap_or_default();
-                crate::remote::sanitized(&chunk[..chunk.len().min(ERROR_TEXT_BYTES)])
-            } else {
-                String::new()
-            };
-            let code = status.as_u16();
-            Failure::Status { code, text }
-        } else if found != content_type {
-            Failure::NotGit { content_type: found }
+            Failure::Status {
+                code: status.as_u16(),
+                retry_after: retry_after(response.headers()),
+                text: self.page_text(patience, &mut response, &found)?,
+            }
+        } else if content_type.is_some_and(|expected| found != expected) {
+            Failure::NotGit {
+                text: self.page_text(patience, &mut response, &found)?,
+                content_type: found,
+            }
         } else {
             return Ok(response);
         };
         Err(patience.failure.fail(failure))
+    }
+
+    /// The same patience, unless the user has less or more.
+    fn patience<'a>(&self, patience: &Patience<'a>) -> Patience<'a> {
+        let slowest = self.settings.slowest_pace;
+        Patience {
+            stall_limit: slowest.map_or(patience.stall_limit, |pace| pace.within),
+            ..patience.clone()
+        }
+    }
+
+    /// What a page that is no answer of git's says to people.
+    fn page_text(
+        &self,
+        patience: &Patience<'_>,
+        response: &mut Response,
+        content_type: &str,
+    ) -> io::Result<Option<String>> {
+        let is_gzipped = gzip::is_gzipped(response.headers());
+        let read = async {
+            let mut page = Vec::new();
+            while page.len() < page::READ_BYTES
+                && let Ok(Some(chunk)) = response.chunk().await
+            {
+                page.extend_from_slice(&chunk);
+            }
+            page
+        };
+        let timed = async { tokio::time::timeout(PAGE_TIMEOUT, read).await };
+        let Ok(page) = self.wait(patience, timed)? else {
+            return Ok(None);
+        };
+        let page = match is_gzipped {
+            true => gzip::inflate_start(&page, page::READ_BYTES),
+            false => page,
+        };
+        Ok(page::text(content_type, &page))
+    }
+
+    /// Asks for a file at `url`, which may be of another host than the repository, following redirects.
+    pub(crate) fn download<'a>(
+        &'a self,
+        mut url: url::Url,
+        patience: &Patience<'a>,
+    ) -> io::Result<Box<dyn BufRead + Send + 'a>> {
+        let patience = &self.patience(patience);
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.send(patience, self.request(&url, &[], None))?;
+            if !response.status().is_redirection() {
+                let response = self.check(patience, response, None)?;
+                let exchange = Exchange::answered(self, patience, response);
+                return Ok(Box::new(Body::new(&exchange)));
+            }
+            let to = redirection(&response, &url).map_err(|failure| patience.failure.fail(failure))?;
+            if !self.settings.follow_redirects {
+                let to = to.to_string();
+                return Err(patience.failure.fail(Failure::Redirected { to }));
+            }
+            url = to;
+        }
+        let to = url.to_string();
+        Err(patience.failure.fail(Failure::Redirected { to }))
+    }
+}
+
+/// How long the server wants to be left alone. Dates, which need its clock, are not looked at.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    value.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// The place an answer redirects to; never from https to http.
+fn redirection(response: &Response, from: &url::Url) -> Result<url::Url, Failure> {
+    let location = response.headers().get(header::LOCATION);
+    let location = location.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let refused = || Failure::Redirected {
+        to: location.to_owned(),
+    };
+    let mut to = from.join(location).map_err(|_| refused())?;
+    // Who may log in there is not for the server to say.
+    let _ = to.set_username("");
+    let _ = to.set_password(None);
+    match to.scheme() == "https" || to.scheme() == from.scheme() {
+        true => Ok(to),
+        false => Err(refused()),
     }
 }
 
@@ -219,10 +303,7 @@ pub(crate) fn connect<'a>(
     let url = gix::url::parse(bstr::BStr::new(client.url.as_str()))?;
     let backend = Backend {
         client,
-        patience: Patience {
-            stall_limit: client.settings.stall_limit.unwrap_or(patience.stall_limit),
-            ..patience.clone()
-        },
+        patience: client.patience(patience),
         redirected_base: None,
     };
     Ok(Box::new(HttpTransport::new_http(backend, url, protocol, false)))
@@ -251,7 +332,10 @@ impl<'a> Http for Backend<'a> {
         self.client.state.lock().location = self.client.url.clone();
         let mut redirects = 0;
         let response = loop {
-            let request = self.client.request(&url, &headers, None);
+            let request = self
+                .client
+                .request(&url, &headers, None)
+                .header(header::ACCEPT_ENCODING, gzip::NAME);
             let response = self
                 .client
                 .send(&self.patience, request)
@@ -271,9 +355,9 @@ impl<'a> Http for Backend<'a> {
         let content_type = format!("application/x-{service}-advertisement");
         let response = self
             .client
-            .check(&self.patience, response, &content_type)
+            .check(&self.patience, response, Some(&content_type))
             .map_err(gix::Error::from_error)?;
-        let exchange = Exchange::shared(self.client, &self.patience, Stage::Answered(response));
+        let exchange = Exchange::answered(self.client, &self.patience, response);
         Ok(GetResponse {
             headers: Headers::new(&exchange, &content_type),
             body: Body::new(&exchange),
@@ -297,7 +381,7 @@ impl<'a> Http for Backend<'a> {
             body: body.clone(),
             content_type: content_type.clone(),
         };
-        let exchange = Exchange::shared(self.client, &self.patience, Stage::Prepared(request));
+        let exchange = Exchange::prepared(self.client, &self.patience, request);
         Ok(PostResponse {
             post_body: body,
             headers: Headers::new(&exchange, &content_type),
@@ -324,21 +408,10 @@ impl Backend<'_> {
         tail: &str,
         redirects: usize,
     ) -> Result<url::Url, Failure> {
-        let location = response
-            .headers()
-            .get(header::LOCATION)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        let refused = || Failure::Redirected {
-            to: location.to_owned(),
-        };
-        let mut to = from.join(location).map_err(|_| refused())?;
-        // Who may log in there is not for the server to say.
-        let _ = to.set_username("");
-        let _ = to.set_password(None);
-        let safe = to.scheme() == "https" || to.scheme() == from.scheme();
+        let to = redirection(response, from)?;
+        let refused = || Failure::Redirected { to: to.to_string() };
         let base = to.as_str().strip_suffix(tail).ok_or_else(refused)?;
-        if !self.client.settings.follow_redirects || redirects >= MAX_REDIRECTS || !safe {
+        if !self.client.settings.follow_redirects || redirects >= MAX_REDIRECTS {
             return Err(refused());
         }
         self.client.state.lock().location = base.parse().map_err(|_| refused())?;
@@ -364,169 +437,5 @@ fn insert_header(map: &mut HeaderMap, line: &str) {
         HeaderValue::try_from(value.trim()),
     ) {
         map.append(name, value);
-    }
-}
-
-/// A request, then its answer: made when the answer is first looked at, for only then the body is complete.
-struct Exchange<'a> {
-    client: &'a HttpClient,
-    patience: Patience<'a>,
-    stage: Stage,
-}
-
-enum Stage {
-    Prepared(Request),
-    Answered(Response),
-    Over,
-}
-
-struct Request {
-    url: url::Url,
-    headers: Vec<String>,
-    body: PostBody,
-    content_type: String,
-}
-
-type SharedExchange<'a> = Arc<Mutex<Exchange<'a>>>;
-
-impl<'a> Exchange<'a> {
-    fn shared(client: &'a HttpClient, patience: &Patience<'a>, stage: Stage) -> SharedExchange<'a> {
-        Arc::new(Mutex::new(Exchange {
-            client,
-            patience: patience.clone(),
-            stage,
-        }))
-    }
-
-    /// Sends the request unless it was sent.
-    fn answer(&mut self) -> io::Result<()> {
-        let Stage::Prepared(_) = self.stage else {
-            return Ok(());
-        };
-        let Stage::Prepared(request) = std::mem::replace(&mut self.stage, Stage::Over) else {
-            unreachable!("it was looked at just before")
-        };
-        let body = Bytes::from(std::mem::take(&mut *request.body.0.lock()));
-        let sent = self.client.request(&request.url, &request.headers, Some(body));
-        let response = self.client.send(&self.patience, sent)?;
-        self.stage = Stage::Answered(
-            self.client
-                .check(&self.patience, response, &request.content_type)?,
-        );
-        Ok(())
-    }
-
-    /// The next piece of the answer; empty at its end.
-    fn next_chunk(&mut self) -> io::Result<Bytes> {
-        self.answer()?;
-        let Stage::Answered(response) = &mut self.stage else {
-            return Ok(Bytes::new());
-        };
-        match self.client.wait(&self.patience, response.chunk())? {
-            Ok(Some(chunk)) => Ok(chunk),
-            Ok(None) => {
-                self.stage = Stage::Over;
-                Ok(Bytes::new())
-            }
-            Err(error) => {
-                self.stage = Stage::Over;
-                let failure = Failure::HungUp(io::Error::other(error.without_url()));
-                Err(self.patience.failure.fail(failure))
-            }
-        }
-    }
-}
-
-/// Collects the body of a request.
-#[derive(Debug, Clone, Default)]
-struct PostBody(Arc<Mutex<Vec<u8>>>);
-
-impl Write for PostBody {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The one header that is asked for, once the answer has come and was found good.
-struct Headers<'a> {
-    exchange: SharedExchange<'a>,
-    text: Cursor<String>,
-}
-
-impl<'a> Headers<'a> {
-    fn new(exchange: &SharedExchange<'a>, content_type: &str) -> Self {
-        Headers {
-            exchange: Arc::clone(exchange),
-            text: Cursor::new(format!("content-type: {content_type}\n")),
-        }
-    }
-}
-
-impl BufRead for Headers<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.exchange.lock().answer()?;
-        self.text.fill_buf()
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.text.consume(amount);
-    }
-}
-
-impl Read for Headers<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.exchange.lock().answer()?;
-        self.text.read(buffer)
-    }
-}
-
-/// The answer, piece by piece, without a copy in between.
-struct Body<'a> {
-    exchange: SharedExchange<'a>,
-    chunk: Bytes,
-}
-
-impl<'a> Body<'a> {
-    fn new(exchange: &SharedExchange<'a>) -> Self {
-        Body {
-            exchange: Arc::clone(exchange),
-            chunk: Bytes::new(),
-        }
-    }
-}
-
-impl BufRead for Body<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.chunk.is_empty() {
-            self.chunk = self.exchange.lock().next_chunk()?;
-        }
-        Ok(&self.chunk)
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.chunk.advance(amount);
-    }
-}
-
-impl Read for Body<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let length = available.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&available[..length]);
-        self.consume(length);
-        Ok(length)
-    }
-}
-
-/// The limit a user set for silence, from `http.lowSpeedLimit` and `http.lowSpeedTime`.
-fn stall_limit(bytes_per_second: Option<u64>, seconds: Option<u64>) -> Option<Duration> {
-    match (bytes_per_second, seconds) {
-        (Some(1..), Some(seconds @ 1..)) => Some(Duration::from_secs(seconds)),
-        _ => None,
     }
 }

@@ -62,20 +62,28 @@ impl Ending {
         self.0.lock().got_output
     }
 
-    /// The line of its last words that says why, without git's `fatal:`.
+    /// The line of its last words that says why.
     pub(crate) fn last_line(&self) -> Option<String> {
-        let state = self.0.lock();
-        let lines: Vec<&[u8]> = state
-            .words
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
-        let line = lines
-            .iter()
-            .find_map(|line| line.strip_prefix(b"fatal: "))
-            .or_else(|| lines.last().copied())?;
-        Some(crate::remote::sanitized(line))
+        telling_line(&self.0.lock().words)
     }
+}
+
+/// The line that says why among what a program said: what git, or a host that speaks like it, calls an error; else the last one
+/// that is more than a ruler. Without the words that only git's own output needs.
+fn telling_line(words: &[u8]) -> Option<String> {
+    let lines: Vec<&[u8]> = words
+        .lines()
+        .map(|line| line.strip_prefix(b"remote:").unwrap_or(line).trim())
+        .filter(|line| line.chars().any(char::is_alphanumeric))
+        .collect();
+    let fatal = lines.iter().find_map(|line| line.strip_prefix(b"fatal: "));
+    let error = lines.iter().find_map(|line| {
+        line.strip_prefix(b"ERROR: ")
+            .or_else(|| line.strip_prefix(b"error: "))
+    });
+    Some(crate::remote::sanitized(
+        fatal.or(error).or(lines.last().copied())?,
+    ))
 }
 
 /// Starts `git upload-pack` for a repository on this machine.
@@ -280,5 +288,36 @@ impl Read for Output<'_> {
             let _ = self.patience.failure.fail(Failure::HungUp(eof));
         }
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn banners_are_no_reason() {
+        for (words, said) in [
+            ("", None),
+            ("==========\n\n", None),
+            (
+                "Welcome to the host!\nERROR: Repository not found.\n\n",
+                Some("Repository not found."),
+            ),
+            (
+                "remote: \nremote: ======\nremote: \nremote: ERROR: You may not.\nremote: \nremote: ======\nremote: \n",
+                Some("You may not."),
+            ),
+            (
+                "warning: old\nfatal: '/x' is not a repository\nmore\n",
+                Some("'/x' is not a repository"),
+            ),
+            (
+                "banner\nme@host: Permission denied (publickey).\r\n",
+                Some("me@host: Permission denied (publickey)."),
+            ),
+        ] {
+            assert_eq!(telling_line(words.as_bytes()).as_deref(), said, "{words}");
+        }
     }
 }

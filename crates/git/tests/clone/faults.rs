@@ -39,6 +39,8 @@ fn a_page_is_no_repository() {
     for on in [On::Discovery, On::Fetch] {
         let error = remote(error_of(Fault::html(), on));
         assert!(matches!(error, RemoteError::NotGit { .. }), "{error:?}");
+        let said = "is no git repository: it answered with text/html: Sign in";
+        assert!(error.to_string().ends_with(said), "{error}");
         assert!(!error.is_retryable());
     }
 }
@@ -52,6 +54,68 @@ fn statuses_say_what_to_do() {
     assert!(!of(418).is_retryable());
     let late = remote(error_of(Fault::status(500), On::Fetch));
     assert!(late.is_retryable() && late.to_string().contains("500"), "{late}");
+}
+
+#[test]
+fn a_host_is_quoted_in_one_line() {
+    for (status, content_type, body, said) in [
+        (
+            403,
+            "text/plain",
+            "Your token\n\x1b[2Jhas expired.\n",
+            "refused access: Your token [2Jhas expired.",
+        ),
+        (
+            404,
+            "text/html; charset=utf-8",
+            "<title>Page not\nfound &middot; Forge</title>",
+            "was not found: Page not found · Forge",
+        ),
+        (
+            500,
+            "application/json",
+            "{\"message\":\"no disk\"}",
+            "HTTP status 500: {\"message\":\"no disk\"}",
+        ),
+        (503, "text/html", "<h1>no title", "HTTP status 503"),
+        (
+            200,
+            "text/plain",
+            "Not here.",
+            "it answered with text/plain: Not here.",
+        ),
+    ] {
+        let error = error_of(Fault::answer(status, content_type, body), On::Discovery);
+        assert!(error.to_string().ends_with(said), "{error}");
+    }
+}
+
+/// The line with which a server ends the conversation, in place of refs or of a pack.
+#[test]
+fn a_server_that_says_why_is_quoted() {
+    let line = |text: &str| format!("{:04x}{text}", text.len() + 4);
+    let of = |on, kind: &str, lines: &[String]| {
+        let kind = format!("application/x-git-upload-pack-{kind}");
+        error_of(Fault::answer(200, &kind, &lines.concat()), on).to_string()
+    };
+    let service = line("# service=git-upload-pack\n");
+    let refused = line("ERR no more\x07 of that.\n");
+    let error = of(
+        On::Discovery,
+        "advertisement",
+        &[service, "0000".to_owned(), refused],
+    );
+    assert!(error.ends_with("failed: no more  of that."), "{error}");
+    let listing = error_of(
+        Fault::answer(200, "application/x-git-upload-pack-result", &line("ERR not you")),
+        On::Number(1),
+    );
+    assert!(listing.to_string().ends_with("failed: not you"), "{listing}");
+    let out_of_luck = [line("packfile\n"), line("\x03out of luck.\n"), "0000".to_owned()];
+    for lines in [&[line("ERR out of luck.\n")][..], &out_of_luck] {
+        let error = of(On::Fetch, "result", lines);
+        assert!(error.ends_with("failed: out of luck."), "{lines:?}: {error}");
+    }
 }
 
 #[test]

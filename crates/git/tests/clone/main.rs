@@ -7,7 +7,10 @@
 )]
 
 mod background;
+mod bundles;
 mod faults;
 mod like_git;
 mod remotes;
+mod retries;
 mod support;
+mod tls;

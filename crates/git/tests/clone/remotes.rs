@@ -7,7 +7,7 @@ use crate::support::{Bench, assert_same};
 
 impl Bench {
     /// Adds a setting as `git -c` would.
-    fn set(&mut self, settings: &[(&str, &str)]) {
+    pub(crate) fn set(&mut self, settings: &[(&str, &str)]) {
         let count = settings.len();
         self.vars
             .push(("GIT_CONFIG_COUNT".into(), count.to_string().into()));

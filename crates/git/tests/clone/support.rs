@@ -118,7 +118,7 @@ impl Bench {
         let told = Told::default();
         let ready = Mutex::new(None);
         let on_ready = |path: &Path| {
-            *ready.lock().expect("nobody panics with it") = Some(Manifest::of(path));
+            *ready.lock().expect("nobody panics with it") = Some(path.join(".git/index").is_file());
         };
         let outcome = clone(options, &self.environment(), &told, &on_ready, interrupt)?;
         Ok(Cloned {
@@ -178,8 +178,8 @@ pub(crate) struct Cloned {
     pub(crate) warnings: Vec<Warning>,
     /// The total and the count of each step.
     pub(crate) steps: HashMap<Step, (Option<u64>, u64)>,
-    /// The working tree and git directory when they were said to be ready.
-    pub(crate) ready: Option<Manifest>,
+    /// Whether there was an index when the working tree was said to be ready; history may still have been coming.
+    pub(crate) ready: Option<bool>,
 }
 
 impl Cloned {

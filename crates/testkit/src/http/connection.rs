@@ -1,7 +1,7 @@
 //! One connection: requests in, answers out, faults where they were asked for.
 
 use std::{
-    io::{self, BufReader, Read},
+    io::{self, BufReader, Read, Write as _},
     net::{Shutdown, TcpStream},
 };
 
@@ -50,17 +50,36 @@ fn answer(stream: &mut TcpStream, shared: &Shared, head: &Head, body: Vec<u8>) -
     if !is_authorized(shared, head.header("authorization")) {
         return whole(401, ("WWW-Authenticate", "Basic realm=\"test\""), b"");
     }
-    let (limit, at_limit) = match fault {
+    let (limit, at_limit) = match fault.clone() {
         Some(Fault::Answer {
             status,
             content_type,
             body,
         }) => return whole(status, ("Content-Type", &content_type), body.as_bytes()),
         Some(Fault::Redirect(url)) => return whole(302, ("Location", &url), b""),
+        Some(Fault::Busy(seconds)) => return whole(429, ("Retry-After", &seconds.to_string()), b""),
         Some(Fault::CutAfter(bytes)) => (bytes, AtLimit::Cut),
         Some(Fault::StallAfter(bytes)) => (bytes, AtLimit::Stall),
-        None => (u64::MAX, AtLimit::Cut),
+        Some(Fault::FlipByte(_)) | None => (u64::MAX, AtLimit::Cut),
     };
+    let mut flip = match fault {
+        Some(Fault::FlipByte(at)) => Some(at),
+        _ => None,
+    };
+    if let Some(file) = shared.options.file(&head.target) {
+        let Ok(content) = file else {
+            return whole(404, ("Content-Type", "text/plain"), b"there is no such file\n");
+        };
+        let length = content.len().to_string();
+        write_head(stream, 200, [("Content-Length", length.as_str())])?;
+        let sent = &content[..content.len().min(usize::try_from(limit).unwrap_or(usize::MAX))];
+        shared.note(number, 200, sent.len());
+        stream.write_all(sent)?;
+        return match sent.len() == content.len() {
+            true => Ok(Next::Request),
+            false => end_early(stream, shared, at_limit),
+        };
+    }
 
     let mut answer = backend::run(&shared.options, head, body)?;
     let headers = answer
@@ -75,7 +94,13 @@ fn answer(stream: &mut TcpStream, shared: &Shared, head: &Head, body: Vec<u8>) -
     )?;
     let mut left = limit;
     while left > 0 {
-        let piece = answer.next_piece(left)?;
+        let mut piece = answer.next_piece(left)?;
+        if let Some(at) = flip {
+            match usize::try_from(at).ok().and_then(|at| piece.get_mut(at)) {
+                Some(byte) => (*byte, flip) = (!*byte, None),
+                None => flip = Some(at - piece.len() as u64),
+            }
+        }
         shared.note(number, answer.status, piece.len());
         // An empty piece, at the end of the answer, is also what ends a chunked body.
         write_chunk(stream, &piece)?;
@@ -84,6 +109,10 @@ fn answer(stream: &mut TcpStream, shared: &Shared, head: &Head, body: Vec<u8>) -
         }
         left -= piece.len() as u64;
     }
+    end_early(stream, shared, at_limit)
+}
+
+fn end_early(stream: &mut TcpStream, shared: &Shared, at_limit: AtLimit) -> io::Result<Next> {
     if at_limit == AtLimit::Stall {
         shared.stalled();
         // Returns when the client hangs up or the server is dropped; a well-behaved client sends nothing here.

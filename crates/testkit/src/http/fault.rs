@@ -11,6 +11,10 @@ pub enum On {
     Discovery,
     /// Requests that bring a pack.
     Fetch,
+    /// Those of them that ask for this, such as `deepen 1`.
+    FetchAsking(&'static str),
+    /// Requests for anything whose path ends so.
+    Path(&'static str),
     /// The request with this number, counted from 0 since the server started.
     Number(usize),
 }
@@ -21,6 +25,11 @@ impl On {
             On::Every => true,
             On::Discovery => request.target.contains("/info/refs?"),
             On::Fetch => request.is_fetch(),
+            On::FetchAsking(what) => {
+                let mut parts = request.body.windows(what.len().max(1));
+                request.is_fetch() && parts.any(|part| part == what.as_bytes())
+            }
+            On::Path(end) => request.target.ends_with(end),
             On::Number(wanted) => number == wanted,
         }
     }
@@ -44,6 +53,10 @@ pub enum Fault {
     },
     /// Sends the client to another URL with status 302.
     Redirect(String),
+    /// Answers with status 429 and asks to be left alone for so many seconds.
+    Busy(u32),
+    /// Answers as it should, but with the byte at this place of the answer's body turned around.
+    FlipByte(u64),
 }
 
 impl Fault {
@@ -53,6 +66,15 @@ impl Fault {
             status,
             content_type: "text/plain".to_owned(),
             body: format!("status {status}, as the test asked for\n"),
+        }
+    }
+
+    /// An answer with this status, content type and body.
+    pub fn answer(status: u16, content_type: &str, body: &str) -> Self {
+        Fault::Answer {
+            status,
+            content_type: content_type.to_owned(),
+            body: body.to_owned(),
         }
     }
 

@@ -53,6 +53,7 @@ pub struct GitHttpServerBuilder {
     root: PathBuf,
     credentials: Option<(String, String)>,
     settings: Vec<(String, String)>,
+    files: Option<PathBuf>,
 }
 
 impl GitHttpServerBuilder {
@@ -66,6 +67,18 @@ impl GitHttpServerBuilder {
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Serves the files of this folder below `/files/`, as a host of static content would.
+    pub fn files(mut self, folder: impl AsRef<Path>) -> Self {
+        self.files = Some(folder.as_ref().to_owned());
+        self
+    }
+
+    /// What is asked for, if it is one of the files.
+    fn file(&self, target: &str) -> Option<std::io::Result<Vec<u8>>> {
+        let name = target.strip_prefix("/files/")?;
+        Some(std::fs::read(self.files.as_ref()?.join(name)))
     }
 
     /// Listens on a free port of the loopback and starts to serve.
@@ -121,6 +134,7 @@ impl GitHttpServer {
             root: root.as_ref().to_owned(),
             credentials: None,
             settings: Vec::new(),
+            files: None,
         }
     }
 
@@ -141,7 +155,12 @@ impl GitHttpServer {
 
     /// From now on, answers requests that `on` selects with `fault`. The latest rule that selects a request wins.
     pub fn fail(&self, on: On, fault: Fault) {
-        self.shared.lock().rules.push((on, fault));
+        self.fail_times(usize::MAX, on, fault);
+    }
+
+    /// Like [`GitHttpServer::fail`], for the next so many requests that `on` selects.
+    pub fn fail_times(&self, times: usize, on: On, fault: Fault) {
+        self.shared.lock().rules.push(Rule { on, fault, times });
     }
 
     /// Serves everything properly again.
@@ -197,9 +216,17 @@ struct Shared {
     changed: Condvar,
 }
 
+#[derive(Debug)]
+struct Rule {
+    on: On,
+    fault: Fault,
+    /// How often it still applies.
+    times: usize,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    rules: Vec<(On, Fault)>,
+    rules: Vec<Rule>,
     requests: Vec<Request>,
     stalls: usize,
 }
@@ -215,10 +242,13 @@ impl Shared {
         let number = state.requests.len();
         let rule = state
             .rules
-            .iter()
+            .iter_mut()
             .rev()
-            .find(|(on, _)| on.selects(number, &request));
-        let fault = rule.map(|(_, fault)| fault.clone());
+            .find(|rule| rule.times > 0 && rule.on.selects(number, &request));
+        let fault = rule.map(|rule| {
+            rule.times -= 1;
+            rule.fault.clone()
+        });
         state.requests.push(request);
         (number, fault)
     }

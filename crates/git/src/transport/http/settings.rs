@@ -15,6 +15,18 @@ use crate::{config::GitConfig, environment::GitEnvironment};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const USER_AGENT: &str = concat!("git/headstart-", env!("CARGO_PKG_VERSION"));
 
+/// Bytes that may be on their way unread, of one answer and of all on a connection: the link's speed times its delay. The
+/// defaults of HTTP/2 would make an answer wait for us every 64 KiB.
+const STREAM_WINDOW_BYTES: u32 = 8 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 3 * STREAM_WINDOW_BYTES;
+
+/// The slowest an answer may come: `http.lowSpeedLimit` and `http.lowSpeedTime`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SlowestPace {
+    pub(super) bytes_per_second: u64,
+    pub(super) within: Duration,
+}
+
 /// The settings that apply to one remote.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpSettings {
@@ -22,7 +34,8 @@ pub(crate) struct HttpSettings {
     /// `Name: value` lines. They may be secrets.
     pub(super) extra_headers: Vec<String>,
     pub(super) follow_redirects: bool,
-    pub(super) stall_limit: Option<Duration>,
+    pub(super) slowest_pace: Option<SlowestPace>,
+    http1_only: bool,
     proxy: Option<String>,
     no_proxy: Option<String>,
     verify: bool,
@@ -60,10 +73,11 @@ impl HttpSettings {
                 .collect(),
             // `initial`, the default, and `true` differ only after the first request, where nothing redirects.
             follow_redirects: config.http_bool(url, "followRedirects").unwrap_or(true),
-            stall_limit: super::stall_limit(
+            slowest_pace: slowest_pace(
                 number("GIT_HTTP_LOW_SPEED_LIMIT", "lowSpeedLimit"),
                 number("GIT_HTTP_LOW_SPEED_TIME", "lowSpeedTime"),
             ),
+            http1_only: text("version") == Some("HTTP/1.1"),
             proxy: text("proxy")
                 .map(str::to_owned)
                 .or_else(|| environment_proxy(url, environment)),
@@ -86,7 +100,12 @@ impl HttpSettings {
             .no_proxy()
             .referer(false)
             .tcp_nodelay(true)
+            .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .tls_danger_accept_invalid_certs(!self.verify);
+        if self.http1_only {
+            builder = builder.http1_only();
+        }
         if let Some(proxy) = self.proxy.as_deref().filter(|proxy| !proxy.is_empty()) {
             builder = builder.proxy(self.proxy(proxy)?);
         }
@@ -134,6 +153,16 @@ impl HttpSettings {
             certificates.extend(Certificate::from_pem_bundle(&pem).map_err(|error| invalid(&file, error))?);
         }
         Ok(certificates)
+    }
+}
+
+fn slowest_pace(bytes_per_second: Option<u64>, seconds: Option<u64>) -> Option<SlowestPace> {
+    match (bytes_per_second, seconds) {
+        (Some(bytes_per_second @ 1..), Some(seconds @ 1..)) => Some(SlowestPace {
+            bytes_per_second,
+            within: Duration::from_secs(seconds),
+        }),
+        _ => None,
     }
 }
 

@@ -1,0 +1,257 @@
+//! Bundles: packs of the remote's objects that it keeps elsewhere, on a host of static content, so that it need not make them
+//! for every clone.
+//!
+//! Owns which of them serve a clone, how they are fetched, and that nothing is taken from them that is not whole. What the
+//! origin has to send afterwards is the business of those who fetch from it. A bundle only ever saves time: one that is away,
+//! slow or wrong is left, and the origin asked for what would have been in it.
+
+use std::{
+    error::Error,
+    fs,
+    io::{self, BufRead, BufReader},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+};
+
+use gix::ObjectId;
+use headstart_fs::{AtPath as _, PathError};
+use headstart_process::ProcessError;
+
+use crate::{
+    environment::GitEnvironment,
+    filter_spec::FilterSpec,
+    pack::{PackError, ReceiveOptions, receive_pack},
+    progress::{Progress, Warning},
+    remote::{Conversation, FetchError, Remote, RemoteError, Session, sanitized},
+    retry::in_one_line,
+};
+
+mod header;
+mod list;
+mod quarantine;
+
+use header::{BundleHeader, HeaderError};
+pub(crate) use list::{BundleList, ParseListError};
+use list::{ListedBundle, Location, Mode};
+use quarantine::Quarantine;
+
+/// What bundles have brought.
+#[derive(Debug, Default)]
+pub(crate) struct Unbundled {
+    /// What is here now, with all it reaches as far as the filter goes.
+    pub(crate) tips: Vec<ObjectId>,
+    pub(crate) objects: u64,
+    /// Bytes of packs received.
+    pub(crate) bytes: u64,
+}
+
+/// Why a bundle was left.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BundleError {
+    /// It is at a place that this remote may not send anybody to.
+    #[error("the remote may not lead there")]
+    Refused,
+    /// The place it is at.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// Its head.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// It is not what the list says.
+    #[error("its filter is {found}, not {expected} as the list says")]
+    Filter {
+        /// What the list says.
+        expected: FilterSpec,
+        /// What the bundle says.
+        found: FilterSpec,
+    },
+    /// It builds on commits that are not here.
+    #[error("it needs commits that no other bundle has")]
+    Prerequisites,
+    /// It could not be read to its end.
+    #[error("it cannot be read")]
+    Read(#[source] io::Error),
+    /// Its pack.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// Its pack, in the words of `git index-pack`.
+    #[error("its pack cannot be used: {said}")]
+    IndexPack {
+        /// Why.
+        said: String,
+    },
+    /// It has less in it than it says.
+    #[error("objects are missing that its refs reach")]
+    Incomplete,
+    /// A file of ours failed.
+    #[error(transparent)]
+    Io(#[from] PathError),
+    /// Git failed.
+    #[error(transparent)]
+    Git(#[from] ProcessError),
+}
+
+/// Begins a history with what the remote has in bundles.
+pub(crate) struct Unbundling<'a> {
+    pub(crate) remote: &'a Remote<'a>,
+    pub(crate) environment: &'a GitEnvironment,
+    pub(crate) git_dir: &'a Path,
+    pub(crate) pack_dir: PathBuf,
+    pub(crate) filter: &'a FilterSpec,
+    pub(crate) progress: &'a dyn Progress,
+    /// Told how many more bytes of packs have arrived.
+    pub(crate) on_bytes: &'a (dyn Fn(u64) + Sync),
+    pub(crate) interrupt: &'a AtomicBool,
+}
+
+impl Unbundling<'_> {
+    /// Asks the remote for its bundles and fetches those that fit. One warning says what was left, if anything.
+    pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Unbundled, RemoteError> {
+        let list = match session.hold(Conversation::list_bundles)? {
+            None => return Ok(Unbundled::default()),
+            Some(Ok(list)) => list,
+            Some(Err(error)) => {
+                self.warn(&self.remote.shown_url(), &error);
+                return Ok(Unbundled::default());
+            }
+        };
+        let matching = list.matching(self.filter);
+        let Some(first) = matching.first() else {
+            return Ok(Unbundled::default());
+        };
+        // A remote does not wait for ever, and bundles may take their time.
+        session.pause();
+        let mut left = None;
+        let unbundled = self.take_all(list.mode, &matching, &mut left);
+        let unbundled = unbundled.unwrap_or_else(|error| {
+            left.get_or_insert((first.uri.clone(), error));
+            Unbundled::default()
+        });
+        if let Some((uri, error)) = left {
+            self.warn(&uri, &error);
+        }
+        Ok(unbundled)
+    }
+
+    fn warn(&self, uri: &str, reason: &dyn Error) {
+        // Where all is to end, it is no fault of the bundle's.
+        if !self.interrupt.load(Ordering::Relaxed) {
+            self.progress.warn(&Warning::BundleLeft {
+                uri: sanitized(uri.as_bytes()),
+                reason: in_one_line(reason),
+            });
+        }
+    }
+
+    fn take_all(
+        &self,
+        mode: Mode,
+        bundles: &[&ListedBundle],
+        left: &mut Option<(String, BundleError)>,
+    ) -> Result<Unbundled, BundleError> {
+        let quarantine = Quarantine::create(self.git_dir, self.environment, self.interrupt)?;
+        let bytes = AtomicU64::new(0);
+        let mut tips = Vec::new();
+        let mut waiting = bundles.to_vec();
+        // Those that need others come after them; once around without any that serves is the end.
+        loop {
+            let before = waiting.len();
+            let mut still_waiting = Vec::new();
+            for bundle in waiting {
+                if self.interrupt.load(Ordering::Relaxed) {
+                    break;
+                }
+                match self.take(bundle, &quarantine, &bytes) {
+                    Ok(more) => {
+                        tips.extend(more);
+                        if mode == Mode::Any {
+                            // Whatever did not serve before it does not matter now.
+                            *left = None;
+                            still_waiting.clear();
+                            break;
+                        }
+                    }
+                    Err(BundleError::Prerequisites) => still_waiting.push(bundle),
+                    Err(error) => {
+                        left.get_or_insert((bundle.uri.clone(), error));
+                    }
+                }
+            }
+            waiting = still_waiting;
+            let Some(first) = waiting.first() else { break };
+            if waiting.len() == before {
+                left.get_or_insert((first.uri.clone(), BundleError::Prerequisites));
+                break;
+            }
+        }
+        tips.sort_unstable();
+        tips.dedup();
+        if tips.is_empty() {
+            return Ok(Unbundled::default());
+        }
+        if !quarantine.is_connected(&tips, !self.filter.is_none())? {
+            return Err(BundleError::Incomplete);
+        }
+        Ok(Unbundled {
+            tips,
+            objects: quarantine.release(&self.pack_dir, !self.filter.is_none())?,
+            bytes: bytes.into_inner(),
+        })
+    }
+
+    /// Fetches one bundle into the quarantine; answers what its refs point to.
+    fn take(
+        &self,
+        bundle: &ListedBundle,
+        quarantine: &Quarantine<'_>,
+        bytes: &AtomicU64,
+    ) -> Result<Vec<ObjectId>, BundleError> {
+        let unpack = |input: &mut dyn BufRead| self.unpack(input, quarantine, bytes);
+        match bundle.location(self.remote.url()).ok_or(BundleError::Refused)? {
+            Location::Local(path) => {
+                let file = fs::File::open(&path).at("open", &path)?;
+                unpack(&mut BufReader::new(file))
+            }
+            Location::Http(url) => self.remote.download(&url, unpack).map_err(|error| match error {
+                FetchError::Remote(error) => error.into(),
+                FetchError::Pack(error) => error,
+            }),
+        }
+    }
+
+    fn unpack(
+        &self,
+        input: &mut dyn BufRead,
+        quarantine: &Quarantine<'_>,
+        bytes: &AtomicU64,
+    ) -> Result<Vec<ObjectId>, BundleError> {
+        let header = BundleHeader::read(input)?;
+        if header.filter != *self.filter {
+            return Err(BundleError::Filter {
+                expected: self.filter.clone(),
+                found: header.filter,
+            });
+        }
+        if !quarantine.has_all(&header.prerequisites)? {
+            return Err(BundleError::Prerequisites);
+        }
+        let on_bytes = |more: u64| {
+            bytes.fetch_add(more, Ordering::Relaxed);
+            (self.on_bytes)(more);
+        };
+        if header.prerequisites.is_empty() {
+            let options = ReceiveOptions {
+                pack_dir: &quarantine.pack_dir(),
+                promisor: None,
+                threads: thread::available_parallelism().map_or(1, usize::from),
+                interrupt: self.interrupt,
+                on_bytes: &on_bytes,
+            };
+            receive_pack(input, &options, None)?;
+        } else {
+            quarantine.index_thin_pack(input, &on_bytes)?;
+        }
+        Ok(header.tips)
+    }
+}
