@@ -21,11 +21,12 @@ mod progress;
 mod refs;
 mod remote;
 mod remote_url;
+pub mod seed;
 mod sparse;
 mod transport;
 mod worktree;
 
-pub use clone::{CloneOptions, CloneOutcome, clone};
+pub use clone::{CloneOptions, CloneOutcome, SeedUse, clone, clone_with_seeds};
 pub use environment::GitEnvironment;
 pub use error::CloneError;
 pub use filter_spec::{FilterSpec, ObjectType, ParseFilterSpecError};
@@ -34,3 +35,4 @@ pub use progress::{Progress, Silent, Step, Warning};
 pub use refs::Head;
 pub use remote::RemoteError;
 pub use remote_url::{ParseRemoteUrlError, default_directory};
+pub use seed::{Seed, SeedKey, SeedSource};

@@ -34,6 +34,13 @@ pub enum Warning {
         /// What it said.
         message: String,
     },
+    /// A seed was of no use; the clone goes on without it.
+    SeedRefused {
+        /// What it is called.
+        label: String,
+        /// Why.
+        reason: String,
+    },
     /// The remote says something, already stripped of control characters.
     Remote {
         /// One line.
