@@ -201,7 +201,9 @@ impl Cloning<'_> {
         }
 
         // A part of the history is less than a seed has.
-        let seeds = self.seeds.filter(|_| options.depth.is_none() && !options.filter.is_none());
+        let seeds = self
+            .seeds
+            .filter(|_| options.depth.is_none() && !options.filter.is_none());
         let seeds = seeds.map(|source| Seeds {
             source,
             key: SeedKey::new(&url, options.filter.clone()),
@@ -219,7 +221,11 @@ impl Cloning<'_> {
             }
             (
                 listed,
-                finding.map(|finding| finding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+                finding.map(|finding| {
+                    finding
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                }),
             )
         });
         let (mut conversation, refs) = listed?;

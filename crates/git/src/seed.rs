@@ -67,7 +67,9 @@ impl SeedPart {
 
     /// The history of the seed that `manifest` describes, in the folder `history`.
     pub fn history_in(history: &Path, manifest: &SeedManifest) -> Self {
-        let graph = manifest.commit_graph_bytes.map(|_| commit_graph::path_in(history));
+        let graph = manifest
+            .commit_graph_bytes
+            .map(|_| commit_graph::path_in(history));
         SeedPart {
             packs: manifest
                 .history_packs

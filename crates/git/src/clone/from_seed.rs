@@ -8,7 +8,9 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     fs,
-    path::Path,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
     thread,
 };
 
@@ -24,10 +26,15 @@ use super::{
 };
 use crate::{
     error::CloneError,
+    filter_spec::FilterSpec,
+    pack::ReceivedPack,
     progress::{Step, Warning},
     refs::RefPlan,
-    remote::{Conversation, FetchRequest},
-    seed::{LinkedPart, PackOrder, Seed, SeedKey, SeedManifest, SeedPart, SeedSource, link_commit_graph, link_part},
+    remote::{Conversation, Depth, FetchRequest},
+    seed::{
+        LinkedPart, PackOrder, Seed, SeedKey, SeedManifest, SeedPart, SeedSource, link_commit_graph,
+        link_part,
+    },
     worktree::{WorktreeError, WorktreeWriter},
 };
 
@@ -76,7 +83,7 @@ impl<E: Into<CloneError>> From<E> for NoClone {
 
 impl Seeds<'_> {
     /// Looks for seeds, while the origin is being asked.
-    pub(super) fn find(&self, stop: &std::sync::atomic::AtomicBool) -> Found {
+    pub(super) fn find(&self, stop: &AtomicBool) -> Found {
         let seeds = self.source.find_local(&self.key);
         let is_newest = seeds.is_empty();
         let newest = || self.source.fetch_newest(&self.key, &[], stop);
@@ -90,14 +97,14 @@ impl Seeds<'_> {
     }
 
     /// The seed to clone from, now that the origin was heard: one that has what is checked out, else the newest.
-    pub(super) fn choose(
-        &self,
-        found: Found,
-        plan: &RefPlan,
-        stop: &std::sync::atomic::AtomicBool,
-    ) -> Option<Seed> {
+    pub(super) fn choose(&self, found: Found, plan: &RefPlan, stop: &AtomicBool) -> Option<Seed> {
         let wanted = plan.tip_want();
-        let has_tip = |seed: &&Seed| seed.manifest.refs.iter().any(|seed_ref| Some(seed_ref.id) == wanted);
+        let has_tip = |seed: &&Seed| {
+            seed.manifest
+                .refs
+                .iter()
+                .any(|seed_ref| Some(seed_ref.id) == wanted)
+        };
         if let Some(seed) = found.seeds.iter().find(has_tip) {
             return Some(seed.clone());
         }
@@ -112,7 +119,7 @@ impl Seeds<'_> {
 /// What the origin has added to a seed.
 struct TopUp {
     /// Index of the pack that came, if any.
-    index: Option<std::path::PathBuf>,
+    index: Option<PathBuf>,
     /// Objects that the new ones build on: the seed must have them.
     boundary: Vec<ObjectId>,
 }
@@ -130,16 +137,17 @@ impl Transfer<'_> {
         let linked = link_part(&seed.tip, &objects_dir, &promisor_text(seed))
             .map_err(|error| NoClone::Refused(chain(&error)))?;
         thread::scope(|scope| {
-            let fetching = scope.spawn(|| source.fetch_history(seed, self.stop));
-            let tip = self.tip_from_seed(conversation, seed, &linked);
-            let history = fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            let (mut transferred, top_up) = tip?;
+            let mut history = History {
+                fetching: Some(scope.spawn(|| source.fetch_history(seed, self.stop))),
+                linked: None,
+            };
+            let (mut transferred, top_up) = self.tip_from_seed(conversation, seed, &linked, &mut history)?;
             let mut seed_use = SeedUse {
                 label: seed.label.clone(),
                 pack_bytes: linked.pack_bytes,
                 manifest: seed.manifest.clone(),
             };
-            match self.take_history(seed, history, &top_up, &objects_dir) {
+            match self.take_history(seed, history, &top_up) {
                 Ok(bytes) => seed_use.pack_bytes += bytes,
                 Err(reason) => {
                     if let Some(reason) = reason {
@@ -169,13 +177,15 @@ impl Transfer<'_> {
         conversation: &mut Conversation<'_>,
         seed: &Seed,
         linked: &LinkedPart,
+        history: &mut History<'_>,
     ) -> Result<(Transferred, TopUp), NoClone> {
         let mut transferred = Transferred::default();
         let top_up = self.top_up(conversation, seed, &mut transferred)?;
         if let Some(tip) = self.plan.head.tip().filter(|_| self.checkout) {
-            let indexes = linked.indexes().iter().chain(&top_up.index);
-            let order = PackOrder::open(indexes).map_err(|error| NoClone::Refused(chain(&error)))?;
-            self.write_tip(conversation, tip, &order, &mut transferred)?;
+            let mut indexes = linked.indexes().to_owned();
+            indexes.extend(top_up.index.clone());
+            let tip = Tip { seed, tip, indexes };
+            self.write_tip(conversation, tip, history, &mut transferred)?;
         }
         Ok((transferred, top_up))
     }
@@ -187,8 +197,11 @@ impl Transfer<'_> {
         transferred: &mut Transferred,
     ) -> Result<TopUp, NoClone> {
         let known: HashSet<ObjectId> = seed.manifest.refs.iter().map(|seed_ref| seed_ref.id).collect();
-        let (known, wants): (Vec<_>, Vec<_>) =
-            self.plan.wants().into_iter().partition(|want| known.contains(want));
+        let (known, wants): (Vec<_>, Vec<_>) = self
+            .plan
+            .wants()
+            .into_iter()
+            .partition(|want| known.contains(want));
         if wants.is_empty() {
             return Ok(TopUp {
                 index: None,
@@ -213,12 +226,13 @@ impl Transfer<'_> {
         }
         transferred.objects = fetched.pack.objects;
         transferred.history_bytes = fetched.pack.bytes;
-        let name = format!("pack-{}.idx", fetched.pack.id);
-        let index = (fetched.pack.objects > 0).then(|| self.repository.pack_dir().join(name));
+        let index = self.index_of(&fetched.pack);
         let order = PackOrder::open(&index).map_err(|error| NoClone::Refused(chain(&error)))?;
         let mut boundary = self.boundary(request.wants, &order)?;
         if boundary.is_empty() && known.is_empty() {
-            return Err(NoClone::Refused("it is of another history than the origin's".to_owned()));
+            return Err(NoClone::Refused(
+                "it is of another history than the origin's".to_owned(),
+            ));
         }
         boundary.extend(known);
         Ok(TopUp { index, boundary })
@@ -240,8 +254,13 @@ impl Transfer<'_> {
                 source: format!("{id} cannot be read from it").into(),
             })?;
             let reached: Vec<ObjectId> = match object.kind {
-                Kind::Commit => CommitRefIter::from_bytes(object.data, SHA1).parent_ids().collect(),
-                Kind::Tag => TagRefIter::from_bytes(object.data, SHA1).target_id().into_iter().collect(),
+                Kind::Commit => CommitRefIter::from_bytes(object.data, SHA1)
+                    .parent_ids()
+                    .collect(),
+                Kind::Tag => TagRefIter::from_bytes(object.data, SHA1)
+                    .target_id()
+                    .into_iter()
+                    .collect(),
                 Kind::Tree | Kind::Blob => Vec::new(),
             };
             unseen.extend(reached.into_iter().filter(|id| seen.insert(*id)));
@@ -249,29 +268,56 @@ impl Transfer<'_> {
         Ok(boundary)
     }
 
-    /// Writes the working tree from what is in `order`, and from a fetch of what is not.
+    /// Writes the working tree from what is in the packs with these indexes, and from fetches of what is not.
     fn write_tip(
         &self,
         conversation: &mut Conversation<'_>,
-        tip: ObjectId,
-        order: &PackOrder,
+        tip: Tip<'_>,
+        history: &mut History<'_>,
         transferred: &mut Transferred,
     ) -> Result<(), NoClone> {
+        let Tip {
+            seed,
+            tip,
+            mut indexes,
+        } = tip;
+        let open =
+            |indexes: &[PathBuf]| PackOrder::open(indexes).map_err(|error| NoClone::Refused(chain(&error)));
+        let mut order = open(&indexes)?;
         let writer = self.writer(tip, true)?;
         let meter = Meter::new(self.progress);
         let objects = self.opened.to_thread_local().objects;
         let on_progress = |writer: &WorktreeWriter| meter.update(writer);
-        let take = |ids| writer.take_known(&objects, order.sort(ids), self.stop, &on_progress);
-        loop {
-            let here: Vec<_> = writer
-                .missing_structure()
-                .into_iter()
-                .filter(|id| order.contains(id))
-                .collect();
-            if here.is_empty() {
-                break;
+        let take = |order: &PackOrder, ids| {
+            let taken = writer.take_known(&objects, order.sort(ids), self.stop, &on_progress);
+            taken.map_err(no_clone)
+        };
+        let take_structure = |order: &PackOrder| -> Result<(), NoClone> {
+            loop {
+                let missing = writer.missing_structure().into_iter();
+                let here: Vec<_> = missing.filter(|id| order.contains(id)).collect();
+                match here.is_empty() {
+                    true => return Ok(()),
+                    false => take(order, here)?,
+                }
             }
-            take(here).map_err(no_clone)?;
+        };
+        take_structure(&order)?;
+        // Of a commit that is older than the seed, or of another branch, the history has the trees.
+        if writer.total_files().is_none()
+            && let Ok((_, linked)) = history.wait_for(self, seed)
+        {
+            indexes.extend_from_slice(linked.indexes());
+            order = open(&indexes)?;
+            take_structure(&order)?;
+        }
+        if writer.total_files().is_none() {
+            if !self.filter.leaves_out_trees() {
+                return Err(NoClone::Refused("it lacks trees of the tip".to_owned()));
+            }
+            indexes.extend(self.fetch_trees(conversation, seed, transferred)?);
+            order = open(&indexes)?;
+            take_structure(&order)?;
         }
         let (here, absent): (Vec<_>, Vec<_>) =
             writer.missing().into_iter().partition(|id| order.contains(id));
@@ -289,16 +335,18 @@ impl Transfer<'_> {
                     fetched
                 })
             });
-            let taken = take(here);
+            let taken = take(&order, here);
             let join = |fetching: thread::ScopedJoinHandle<'_, _>| {
-                fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                fetching
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
             (taken, fetching.map(join).transpose())
         });
-        taken.map_err(no_clone)?;
+        taken?;
         if let Some(fetched) = fetched? {
             transferred.objects += fetched.pack.objects;
-            transferred.tip_bytes = fetched.pack.bytes;
+            transferred.tip_bytes += fetched.pack.bytes;
         }
         match self.finish_worktree(writer, &meter, transferred) {
             Err(CloneError::Worktree { source }) => Err(NoClone::Refused(source.to_string())),
@@ -306,26 +354,91 @@ impl Transfer<'_> {
         }
     }
 
-    /// Adds the history of the seed; answers the bytes of its packs, or why it is of no use, unless that is known already.
+    /// Brings the trees of the tip that a filter has left out; the index of the pack they came in.
+    fn fetch_trees(
+        &self,
+        conversation: &mut Conversation<'_>,
+        seed: &Seed,
+        transferred: &mut Transferred,
+    ) -> Result<Option<PathBuf>, NoClone> {
+        let trees_only = FilterSpec::BlobNone.to_string();
+        let request = FetchRequest {
+            wants: self.plan.tip_want().into_iter().collect(),
+            haves: vec![seed.manifest.tip],
+            // Its parents are here: the boundary that the remote tells of is none.
+            depth: NonZeroU32::new(1).map(Depth::Commits),
+            filter: Some(&trees_only),
+            ..FetchRequest::default()
+        };
+        let promisor = self.plan.promisor_lines(&request.wants);
+        let fetched = self.fetch(conversation, &request, &promisor, &|_| {}, None)?;
+        transferred.objects += fetched.pack.objects;
+        transferred.tip_bytes += fetched.pack.bytes;
+        Ok(self.index_of(&fetched.pack))
+    }
+
+    /// The index of a pack that was received; none for one without objects.
+    fn index_of(&self, pack: &ReceivedPack) -> Option<PathBuf> {
+        let name = format!("pack-{}.idx", pack.id);
+        (pack.objects > 0).then(|| self.repository.pack_dir().join(name))
+    }
+
+    /// Makes sure of the history of the seed; answers the bytes of its packs, or why it is of no use, unless that is known
+    /// already.
     fn take_history(
         &self,
         seed: &Seed,
-        history: Option<SeedPart>,
+        mut history: History<'_>,
         top_up: &TopUp,
-        objects_dir: &Path,
     ) -> Result<u64, Option<String>> {
-        let history = history.ok_or(None)?;
-        let linked = link_part(&history, objects_dir, &promisor_text(seed))
-            .map_err(|error| Some(chain(&error)))?;
+        let _ = history.wait_for(self, seed);
+        let (part, linked) = history.linked.unwrap_or(Err(None))?;
         let objects = self.opened.to_thread_local().objects;
         if let Some(lost) = top_up.boundary.iter().find(|id| !objects.exists(id)) {
             linked.remove();
             return Err(Some(format!("it lacks {lost}")));
         }
-        for part in [&seed.tip, &history] {
-            link_commit_graph(part, objects_dir, |id| objects.exists(id));
+        let objects_dir = self.repository.git_dir().join("objects");
+        for part in [&seed.tip, &part] {
+            link_commit_graph(part, &objects_dir, |id| objects.exists(id));
         }
         Ok(linked.pack_bytes)
+    }
+}
+
+/// What is to be checked out.
+struct Tip<'a> {
+    seed: &'a Seed,
+    tip: ObjectId,
+    /// Of the packs that are likely to have it.
+    indexes: Vec<PathBuf>,
+}
+
+/// The history of a seed, on its way to the repository.
+struct History<'scope> {
+    fetching: Option<thread::ScopedJoinHandle<'scope, Option<SeedPart>>>,
+    /// Once it is there: what it is, or why it is of no use, unless that was said.
+    linked: Option<Result<(SeedPart, LinkedPart), Option<String>>>,
+}
+
+impl History<'_> {
+    fn wait_for(
+        &mut self,
+        transfer: &Transfer<'_>,
+        seed: &Seed,
+    ) -> &Result<(SeedPart, LinkedPart), Option<String>> {
+        let fetching = self.fetching.take();
+        self.linked.get_or_insert_with(|| {
+            let joined = fetching.ok_or(None)?.join();
+            let part = joined
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                .ok_or(None)?;
+            let objects_dir = transfer.repository.git_dir().join("objects");
+            let linked = link_part(&part, &objects_dir, &promisor_text(seed));
+            linked
+                .map(|linked| (part, linked))
+                .map_err(|error| Some(chain(&error)))
+        })
     }
 }
 
@@ -361,8 +474,9 @@ pub(super) fn clear(repository: &NewRepository<'_>) -> Result<(), CloneError> {
 /// What is said to be here: where refs were that have moved, for what is new builds on that; then the others.
 fn haves(manifest: &SeedManifest, plan: &RefPlan) -> Vec<ObjectId> {
     let fetched = plan.fetched.iter();
-    let now: HashMap<&BStr, ObjectId> =
-        fetched.map(|fetched| (fetched.remote_name.as_bstr(), fetched.target.id)).collect();
+    let now: HashMap<&BStr, ObjectId> = fetched
+        .map(|fetched| (fetched.remote_name.as_bstr(), fetched.target.id))
+        .collect();
     let rank = |name: &str, id: ObjectId| match now.get(BStr::new(name)) {
         Some(moved) if *moved != id => 0,
         _ if name.starts_with("refs/heads/") => 1,

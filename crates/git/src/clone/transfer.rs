@@ -215,7 +215,10 @@ impl Transfer<'_> {
         Ok(transferred)
     }
 
-    pub(super) fn receive_history(&self, conversation: &mut Conversation<'_>) -> Result<Transferred, CloneError> {
+    pub(super) fn receive_history(
+        &self,
+        conversation: &mut Conversation<'_>,
+    ) -> Result<Transferred, CloneError> {
         let filter = self.filter.to_string();
         let request = FetchRequest {
             wants: self.plan.wants(),

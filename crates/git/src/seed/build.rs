@@ -15,16 +15,12 @@ use gix::ObjectId;
 use headstart_fs::AtPath as _;
 
 use super::{
-    MANIFEST_FILE, SeedError, SeedKey, SeedManifest, SeedPack, SeedPart, SeedRef, SeedSource,
-    commit_graph, history_packs, link::link_part, tip_packs,
+    MANIFEST_FILE, SeedError, SeedKey, SeedManifest, SeedPack, SeedPart, SeedRef, SeedSource, commit_graph,
+    history_packs, link::link_part, tip_packs,
 };
 use crate::{
-    CloneOptions,
-    clone::clone_with_seeds,
-    environment::GitEnvironment,
-    filter_spec::FilterSpec,
-    local::LocalRepository,
-    progress::Progress,
+    CloneOptions, clone::clone_with_seeds, environment::GitEnvironment, filter_spec::FilterSpec,
+    local::LocalRepository, progress::Progress,
 };
 
 /// What to make a seed of.
@@ -32,8 +28,6 @@ use crate::{
 pub struct BuildOptions {
     /// The origin, in any of git's spellings.
     pub url: BString,
-    /// What is left at the origin.
-    pub filter: FilterSpec,
     /// An empty folder for the work; the seed's folders `tip` and `history` are made in it.
     pub folder: PathBuf,
     /// Now, in RFC 3339.
@@ -69,13 +63,13 @@ pub fn build_seed(
     let unfiltered = |filter: &FilterSpec| SeedError::Unfiltered {
         filter: filter.to_string(),
     };
-    if options.filter.is_none() {
-        return Err(unfiltered(&options.filter));
+    if key.filter().is_none() {
+        return Err(unfiltered(key.filter()));
     }
     let what = CloneOptions {
         url: options.url.clone(),
         directory: options.folder.join("repository"),
-        filter: options.filter.clone(),
+        filter: key.filter().clone(),
         depth: None,
         branch: None,
         single_branch: false,
@@ -125,7 +119,7 @@ pub fn build_seed(
     };
     let old_tip = base.map(|base| base.manifest.tip_packs).unwrap_or_default();
     let history = work.packs_except(&old_tip)?;
-    let (tip_packs, fetched_bytes) = tip_packs::build(&work, tip, old_tip)?;
+    let (tip_packs, fetched_bytes) = tip_packs::build(&work, key.filter(), tip, old_tip)?;
     built.fetched_bytes += fetched_bytes;
     built.manifest.history_packs = history_packs::merge(&work, history)?;
     built.manifest.tip_packs = tip_packs;
@@ -186,7 +180,14 @@ impl Work<'_> {
     /// Has git make a pack; its name.
     pub(super) fn pack_objects(&self, args: &[&str], input: String) -> Result<SeedPack, SeedError> {
         // The files of a seed are alike wherever it is built: the user's taste in packing is not asked.
-        let fixed = ["-c", "pack.writeReverseIndex=true", "-c", "pack.compression=-1", "-c", "core.compression=-1"];
+        let fixed = [
+            "-c",
+            "pack.writeReverseIndex=true",
+            "-c",
+            "pack.compression=-1",
+            "-c",
+            "core.compression=-1",
+        ];
         let made = self
             .git()
             .args(fixed)
@@ -220,8 +221,10 @@ impl Work<'_> {
             return Ok(());
         }
         // Linked from the seed before: git replaces it as a file of its own.
-        let has_trees = matches!(manifest.filter, FilterSpec::BlobNone | FilterSpec::BlobLimit(_));
-        let mut command = self.git().args(["commit-graph", "write", "--reachable", "--no-progress"]);
+        let has_trees = !manifest.filter.leaves_out_trees();
+        let mut command = self
+            .git()
+            .args(["commit-graph", "write", "--reachable", "--no-progress"]);
         if has_trees {
             command = command.arg("--changed-paths");
         }

@@ -36,7 +36,9 @@ pub fn check_tip(tip: &Path, manifest: &SeedManifest) -> Result<(), SeedError> {
     expect_packs(&manifest.tip_packs, tip, &mut expected);
     check_files(tip, &expected)?;
     let packs = &manifest.tip_packs;
-    packs.par_iter().try_for_each(|pack| check_pack(pack, &pack.path_in(tip)))
+    packs
+        .par_iter()
+        .try_for_each(|pack| check_pack(pack, &pack.path_in(tip)))
 }
 
 /// Checks the folder of a seed's history. Reads every commit: 0.1 s for 36,000 of them.
@@ -59,7 +61,9 @@ pub fn check_history(
     let (packs, commits) = rayon::join(
         || {
             let packs = &manifest.history_packs;
-            packs.par_iter().try_for_each(|pack| check_pack(pack, &pack.path_in(history)))
+            packs
+                .par_iter()
+                .try_for_each(|pack| check_pack(pack, &pack.path_in(history)))
         },
         || check_commits(history, manifest, commits, interrupt),
     );
@@ -304,8 +308,12 @@ impl Commits<'_> {
 
 /// Reads an object that is there and is what its name says.
 fn read(objects: &gix::OdbHandle, id: ObjectId, data: &mut Vec<u8>) -> Result<Kind, String> {
-    let found = objects.try_find(&id, data).map_err(|error| format!("{id}: {error}"))?;
+    let found = objects
+        .try_find(&id, data)
+        .map_err(|error| format!("{id}: {error}"))?;
     let object = found.ok_or_else(|| format!("{id} is missing"))?;
-    object.verify_checksum(&id).map_err(|error| format!("{id}: {error}"))?;
+    object
+        .verify_checksum(&id)
+        .map_err(|error| format!("{id}: {error}"))?;
     Ok(object.kind)
 }

@@ -41,7 +41,9 @@ fn parse_commits(data: &[u8]) -> Option<Vec<ObjectId>> {
         return None;
     }
     let chunk = |at: usize| -> Option<(&[u8], usize)> {
-        let entry = content.get(HEADER_BYTES + at * CHUNK_BYTES..)?.get(..CHUNK_BYTES)?;
+        let entry = content
+            .get(HEADER_BYTES + at * CHUNK_BYTES..)?
+            .get(..CHUNK_BYTES)?;
         let offset = u64::from_be_bytes(*entry[4..].first_chunk()?);
         Some((&entry[..4], usize::try_from(offset).ok()?))
     };
@@ -51,7 +53,10 @@ fn parse_commits(data: &[u8]) -> Option<Vec<ObjectId>> {
         if name == b"OIDL" {
             let ids = content.get(start..end)?;
             let ids = ids.as_chunks::<ID_BYTES>();
-            return ids.1.is_empty().then(|| ids.0.iter().map(|id| ObjectId::Sha1(*id)).collect());
+            return ids
+                .1
+                .is_empty()
+                .then(|| ids.0.iter().map(|id| ObjectId::Sha1(*id)).collect());
         }
     }
     None

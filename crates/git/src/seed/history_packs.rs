@@ -16,7 +16,10 @@ pub(super) fn merge(work: &Work<'_>, mut packs: Vec<SeedPack>) -> Result<Vec<See
         packs.extend(kept);
         return Ok(packs);
     }
-    let names: String = packs.iter().map(|pack| format!("{}\n", file_name(pack.id))).collect();
+    let names: String = packs
+        .iter()
+        .map(|pack| format!("{}\n", file_name(pack.id)))
+        .collect();
     let merged = work.pack_objects(&["--stdin-packs"], names)?;
     let mut all = vec![merged];
     all.extend(kept);
@@ -27,8 +30,12 @@ pub(super) fn merge(work: &Work<'_>, mut packs: Vec<SeedPack>) -> Result<Vec<See
 fn rolled_up(packs: &[SeedPack]) -> usize {
     let objects = |at: usize| u64::from(packs[at].objects);
     // From the largest down to where the progression breaks.
-    let breaks = (1..packs.len()).rev().find(|at| objects(*at) < FACTOR * objects(at - 1));
-    let Some(mut count) = breaks.map(|at| at + 1) else { return 0 };
+    let breaks = (1..packs.len())
+        .rev()
+        .find(|at| objects(*at) < FACTOR * objects(at - 1));
+    let Some(mut count) = breaks.map(|at| at + 1) else {
+        return 0;
+    };
     // What comes of it may be too large for the next one.
     let mut total: u64 = (0..count).map(objects).sum();
     while count < packs.len() && objects(count) < FACTOR * total {

@@ -6,10 +6,7 @@ use bstr::{BStr, ByteSlice as _};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 use crate::{
-    config::GitConfig,
-    environment::GitEnvironment,
-    error::CloneError,
-    filter_spec::FilterSpec,
+    config::GitConfig, environment::GitEnvironment, error::CloneError, filter_spec::FilterSpec,
     remote_url::RemoteUrl,
 };
 
@@ -28,11 +25,7 @@ pub struct SeedKey {
 
 impl SeedKey {
     /// The key of the repository at `url`, which is rewritten as the user's configuration asks (`insteadOf`).
-    pub fn find(
-        url: &BStr,
-        filter: FilterSpec,
-        environment: &GitEnvironment,
-    ) -> Result<Self, CloneError> {
+    pub fn find(url: &BStr, filter: FilterSpec, environment: &GitEnvironment) -> Result<Self, CloneError> {
         // Only what is said outside of repositories counts, whatever that folder is.
         let config = GitConfig::load(environment, &environment.folder)?;
         let rewritten = config.instead_of(url);
@@ -49,7 +42,10 @@ impl SeedKey {
                 (host + &port, path)
             }
             RemoteUrl::Ssh(ssh) => {
-                let host = ssh.destination.rsplit_once('@').map_or(&*ssh.destination, |(_, host)| host);
+                let host = ssh
+                    .destination
+                    .rsplit_once('@')
+                    .map_or(&*ssh.destination, |(_, host)| host);
                 let port = ssh.port.filter(|port| *port != 22);
                 let port = port.map(|port| format!(":{port}")).unwrap_or_default();
                 let path = ssh.path.strip_prefix(b"/").unwrap_or(&ssh.path);

@@ -137,7 +137,9 @@ mod text {
     where
         T::Err: Display,
     {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -147,8 +149,12 @@ mod tests {
 
     fn manifest() -> SeedManifest {
         let id = ObjectId::Sha1([7; 20]);
-        let mut manifest =
-            SeedManifest::new("h/a".to_owned(), FilterSpec::BlobNone, "2026-01-02T03:04:05Z".to_owned(), id);
+        let mut manifest = SeedManifest::new(
+            "h/a".to_owned(),
+            FilterSpec::BlobNone,
+            "2026-01-02T03:04:05Z".to_owned(),
+            id,
+        );
         manifest.refs.push(SeedRef {
             name: "refs/heads/main".to_owned(),
             id,

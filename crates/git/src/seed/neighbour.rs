@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice as _;
 use headstart_fs::AtPath as _;
 
-use super::{
-    Seed, SeedError, SeedKey, SeedManifest, SeedPart, SeedRef, check::PackOrder, commit_graph,
-};
+use super::{Seed, SeedError, SeedKey, SeedManifest, SeedPart, SeedRef, check::PackOrder, commit_graph};
 use crate::{config::GitConfig, environment::GitEnvironment, local::LocalRepository, remote_url::RemoteUrl};
 
 /// Takes the repository with the git directory `git_dir` for a seed of `key`; `None` where it is none: of another
@@ -35,10 +33,13 @@ pub fn find_in_repository(
         return Ok(None);
     }
     let is_of_key = |name: &&bstr::BStr| {
-        let url = local.remote_string(name, "url").map(|url| local.config.instead_of(url));
+        let url = local
+            .remote_string(name, "url")
+            .map(|url| local.config.instead_of(url));
         let url = url.and_then(|url| RemoteUrl::parse(url.as_ref(), git_dir).ok());
         let filter = local.filter_of(name).ok();
-        url.zip(filter).is_some_and(|(url, filter)| SeedKey::new(&url, filter) == *key)
+        url.zip(filter)
+            .is_some_and(|(url, filter)| SeedKey::new(&url, filter) == *key)
     };
     let names = local.config.subsections("remote");
     let Some(remote) = names.into_iter().find(is_of_key) else {

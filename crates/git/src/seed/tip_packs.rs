@@ -1,20 +1,17 @@
 //! The objects of the tip, in packs made to be read from front to back: trees first, then contents in the order of their
 //! paths, none of them a delta.
 
-use std::{collections::HashSet, fs};
+use std::{collections::HashSet, fs, num::NonZeroU32};
 
 use gix::ObjectId;
 use headstart_fs::AtPath as _;
 
-use super::{
-    SeedError, SeedPack,
-    build::Work,
-    check::PackOrder,
-};
+use super::{SeedError, SeedPack, build::Work, check::PackOrder};
 use crate::{
+    filter_spec::FilterSpec,
     local::FetchJob,
     progress::Step,
-    remote::FetchRequest,
+    remote::{Depth, FetchRequest},
     remote_url::redact,
 };
 
@@ -25,19 +22,38 @@ const MOST_PACKS: usize = 8;
 /// use any more. Answers the packs and the bytes that were fetched.
 pub(super) fn build(
     work: &Work<'_>,
+    filter: &FilterSpec,
     tip: ObjectId,
     old: Vec<SeedPack>,
 ) -> Result<(Vec<SeedPack>, u64), SeedError> {
+    let mut fetched_bytes = 0;
+    if filter.leaves_out_trees() {
+        let trees_only = FilterSpec::BlobNone.to_string();
+        let request = FetchRequest {
+            wants: vec![tip],
+            depth: NonZeroU32::new(1).map(Depth::Commits),
+            filter: Some(&trees_only),
+            ..FetchRequest::default()
+        };
+        fetched_bytes += fetch(work, &request)?;
+    }
     let all = list(work, tip)?;
     let old_objects: u64 = old.iter().map(|pack| u64::from(pack.objects)).sum();
     let old_order = PackOrder::open(old.iter().map(|pack| index_path(work, pack)))?;
-    let (kept, new): (Vec<ObjectId>, Vec<ObjectId>) = all.iter().copied().partition(|id| old_order.contains(id));
+    let (kept, new): (Vec<ObjectId>, Vec<ObjectId>) =
+        all.iter().copied().partition(|id| old_order.contains(id));
     let mostly_alive = 3 * kept.len() as u64 >= 2 * old_objects;
     let adds = !old.is_empty() && old.len() < MOST_PACKS && mostly_alive;
 
     let here = PackOrder::open(indexes(work)?)?;
     let absent = new.iter().filter(|id| !here.contains(id)).copied();
-    let fetched_bytes = fetch(work, absent.collect())?;
+    let request = FetchRequest {
+        wants: absent.collect(),
+        ..FetchRequest::default()
+    };
+    if !request.wants.is_empty() {
+        fetched_bytes += fetch(work, &request)?;
+    }
     let wanted: Vec<ObjectId> = match adds {
         true => new,
         false => all,
@@ -56,7 +72,13 @@ pub(super) fn build(
 fn list(work: &Work<'_>, tip: ObjectId) -> Result<Vec<ObjectId>, SeedError> {
     let listed = work
         .git()
-        .args(["ls-tree", "-r", "-t", "-z", "--format=%(objecttype) %(objectname)"])
+        .args([
+            "ls-tree",
+            "-r",
+            "-t",
+            "-z",
+            "--format=%(objecttype) %(objectname)",
+        ])
         .arg(format!("{tip}^{{tree}}"))
         .run_interruptible(work.interrupt)?;
     let root = work.git().args(["rev-parse", &format!("{tip}^{{tree}}")]).run()?;
@@ -79,18 +101,15 @@ fn list(work: &Work<'_>, tip: ObjectId) -> Result<Vec<ObjectId>, SeedError> {
 }
 
 /// Fetches objects that the filter has left out.
-fn fetch(work: &Work<'_>, wants: Vec<ObjectId>) -> Result<u64, SeedError> {
-    if wants.is_empty() {
-        return Ok(0);
-    }
+fn fetch(work: &Work<'_>, request: &FetchRequest<'_>) -> Result<u64, SeedError> {
     let name = work.repository.remote_name()?;
     let remote = work.repository.remote(name.as_ref(), work.interrupt)?;
-    let url = work.repository.remote_string(name.as_ref(), "url").map(redact).unwrap_or_default();
+    let url = work
+        .repository
+        .remote_string(name.as_ref(), "url")
+        .map(redact)
+        .unwrap_or_default();
     let mut conversation = remote.connect().map_err(crate::local::LocalError::from)?;
-    let request = FetchRequest {
-        wants,
-        ..FetchRequest::default()
-    };
     work.progress.start(Step::ReceiveTip, None);
     let job = FetchJob {
         progress: work.progress,
@@ -99,7 +118,7 @@ fn fetch(work: &Work<'_>, wants: Vec<ObjectId>) -> Result<u64, SeedError> {
     };
     let fetched = work
         .repository
-        .fetch(&mut conversation, &url, &request, Some(b""), &job)?;
+        .fetch(&mut conversation, &url, request, Some(b""), &job)?;
     work.progress.finish(Step::ReceiveTip);
     Ok(fetched.pack.bytes)
 }

@@ -9,4 +9,5 @@
 mod faults;
 mod like_git;
 mod remotes;
+mod seeds;
 mod support;
