@@ -11,12 +11,16 @@ use std::{
 use bstr::{BString, ByteSlice as _};
 use clap::Args;
 use headstart_fs::RelPath;
-use headstart_git::{CloneOptions, CloneOutcome, FilterSpec, GitEnvironment, Head, clone, default_directory};
+use headstart_git::{
+    CloneOptions, CloneOutcome, FilterSpec, GitEnvironment, Head, SeedSource, clone_with_seeds,
+    default_directory,
+};
 use serde::Serialize;
 
 use crate::{
     context::Context,
     error::CommandError,
+    seeds::{Neighbours, StoreSeeds},
     ui::{Table, Ui, bytes, count, seconds},
 };
 
@@ -39,6 +43,24 @@ pub(crate) struct CloneArgs {
     /// Leave the working tree empty
     #[arg(long)]
     no_checkout: bool,
+}
+
+/// What a clone may be made from, beside the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seeding {
+    /// Any seed that can be reached.
+    Any,
+    /// Nothing.
+    None,
+}
+
+impl WhatToClone {
+    pub(super) fn seeding(&self) -> Seeding {
+        match self.no_seed {
+            true => Seeding::None,
+            false => Seeding::Any,
+        }
+    }
 }
 
 /// The part of a repository to clone; shared with `bootstrap`.
@@ -66,6 +88,9 @@ pub(crate) struct WhatToClone {
     /// Check out this folder and the files beside and above it only; may be repeated
     #[arg(long, value_name = "DIR")]
     sparse: Vec<PathBuf>,
+    /// Fetch everything from the origin: use no seed from the store, and no clone on this machine
+    #[arg(long)]
+    pub(super) no_seed: bool,
 }
 
 /// What `--json` prints: schema `headstart.clone/1`.
@@ -88,6 +113,8 @@ pub(crate) struct CloneReport {
     history_bytes: u64,
     files_written: u64,
     file_bytes_written: u64,
+    /// The seed it was made from; null without one.
+    seed: Option<SeedReport>,
     /// Seconds until the working tree was complete; null without one.
     worktree_ready_seconds: Option<f64>,
     /// Seconds until the history, or everything, was received and indexed; null where only the tip was fetched, or nothing.
@@ -95,10 +122,19 @@ pub(crate) struct CloneReport {
     total_seconds: f64,
 }
 
+/// The seed of a clone.
+#[derive(Debug, Serialize)]
+struct SeedReport {
+    /// What it is called: a time, or the path of a clone.
+    label: String,
+    /// Bytes of packs that were linked or copied instead of received.
+    pack_bytes: u64,
+}
+
 pub(super) fn run(ui: &Ui, context: &Context, args: CloneArgs) -> Result<(), CommandError> {
-    let checkout = !args.no_checkout;
+    let (checkout, seeding) = (!args.no_checkout, args.what.seeding());
     let (options, environment) = plan_clone(context, &args.url, args.dir, args.what, checkout)?;
-    let outcome = run_clone(ui, context, &options, &environment, &|_| {})?;
+    let outcome = run_clone(ui, context, &options, seeding, &environment, &|_| {})?;
     let report = CloneReport::new(&outcome);
     if ui.is_json() {
         return ui.answer_json(&report);
@@ -109,6 +145,9 @@ pub(super) fn run(ui: &Ui, context: &Context, args: CloneArgs) -> Result<(), Com
         format!("history ({})", report.filter),
         bytes(report.history_bytes),
     ]);
+    if let Some(seed) = &report.seed {
+        table.row([format!("not fetched: {}", seed.label), bytes(seed.pack_bytes)]);
+    }
     ui.summary_table(&table)?;
     ui.status(report.sentence());
     Ok(())
@@ -160,17 +199,21 @@ pub(super) fn run_clone(
     ui: &Ui,
     context: &Context,
     options: &CloneOptions,
+    seeding: Seeding,
     environment: &GitEnvironment,
     on_worktree_ready: &(dyn Fn(&Path) + Sync),
 ) -> Result<CloneOutcome, CommandError> {
-    clone(
+    let seeds = StoreSeeds::new(ui, context, environment, Neighbours::Use);
+    let outcome = clone_with_seeds(
         options,
+        (seeding == Seeding::Any).then_some(&seeds as &dyn SeedSource),
         environment,
         &*ui.progress(),
         on_worktree_ready,
         &context.interrupt,
-    )
-    .map_err(CommandError::from)
+    )?;
+    seeds.remember_clone(&outcome.directory);
+    Ok(outcome)
 }
 
 /// What git is run with and sees: this process's surroundings.
@@ -204,6 +247,10 @@ impl CloneReport {
             history_bytes: outcome.history_bytes,
             files_written: outcome.files_written,
             file_bytes_written: outcome.bytes_written,
+            seed: outcome.seed.as_ref().map(|seed| SeedReport {
+                label: seed.label.clone(),
+                pack_bytes: seed.pack_bytes,
+            }),
             worktree_ready_seconds: outcome.worktree_ready.map(|ready| ready.as_secs_f64()),
             history_seconds: outcome.history_complete.map(|complete| complete.as_secs_f64()),
             total_seconds: outcome.total.as_secs_f64(),

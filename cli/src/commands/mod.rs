@@ -7,6 +7,7 @@ mod completions;
 mod deps;
 mod restore;
 mod save;
+mod seed;
 mod try_;
 
 use clap::{Args, Parser, Subcommand};
@@ -61,6 +62,8 @@ enum Command {
     Bootstrap(bootstrap::BootstrapArgs),
     Clone(clone::CloneArgs),
     #[command(subcommand)]
+    Seed(seed::SeedCommand),
+    #[command(subcommand)]
     Deps(deps::DepsCommand),
     Save(save::SaveArgs),
     Restore(restore::RestoreArgs),
@@ -89,6 +92,7 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
     match cli.command {
         Command::Bootstrap(args) => bootstrap::run(ui, context, args),
         Command::Clone(args) => clone::run(ui, &context, args),
+        Command::Seed(command) => seed::run(ui, &context, command),
         Command::Deps(command) => deps::run(ui, context, command),
         Command::Save(args) => save::run(ui, &context, args),
         Command::Restore(args) => restore::run(ui, &context, args),

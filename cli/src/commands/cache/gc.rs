@@ -9,6 +9,7 @@ use crate::{
     config::ByteSize,
     context::Context,
     error::CommandError,
+    seeds::{evict_unpacked, unpacked_dir},
     stores::{new_runtime, pool_dir},
     ui::{Ui, bytes, count},
 };
@@ -85,8 +86,9 @@ pub(super) fn run(ui: &Ui, context: &Context, args: GcArgs) -> Result<(), Comman
             content, freed_bytes, ..
         } = runtime.block_on(apply_gc(&store, &plan, &context.interrupt))?;
         document.content = content;
-        document.freed_bytes =
-            freed_bytes + evict_pool(&pool_dir(&store), plan.unused_since, &context.interrupt)?;
+        document.freed_bytes = freed_bytes + evict_unpacked(&unpacked_dir(&store), plan.unused_since);
+        // What only they and the pool had goes with the pool.
+        document.freed_bytes += evict_pool(&pool_dir(&store), plan.unused_since, &context.interrupt)?;
     }
     document.print(ui)
 }

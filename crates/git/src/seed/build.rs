@@ -43,8 +43,8 @@ pub struct BuiltSeed {
     pub tip: PathBuf,
     /// The folder of its history.
     pub history: PathBuf,
-    /// The seed it builds on.
-    pub base: Option<String>,
+    /// What the seed had that it builds on.
+    pub base: Option<SeedManifest>,
     /// Whether it has the refs that the seed it builds on has, so that there is no use in saving it.
     pub is_same: bool,
     /// Bytes of the packs that the origin sent.
@@ -101,7 +101,7 @@ pub fn build_seed(
         manifest,
         tip: options.folder.join("tip"),
         history: options.folder.join("history"),
-        base: base.as_ref().map(|base| base.label.clone()),
+        base: base.as_ref().map(|base| base.manifest.clone()),
         is_same: false,
         fetched_bytes: outcome.history_bytes,
     };

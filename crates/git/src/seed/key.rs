@@ -67,6 +67,14 @@ impl SeedKey {
         }
     }
 
+    /// The key with these parts, as [`SeedKey::split_name`] finds them in a name.
+    pub fn named(repository: &str, filter: FilterSpec) -> Self {
+        SeedKey {
+            repository: repository.to_owned(),
+            filter,
+        }
+    }
+
     /// Host and path of the repository.
     pub fn repository(&self) -> &str {
         &self.repository

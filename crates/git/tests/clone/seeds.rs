@@ -268,7 +268,7 @@ fn a_second_push_adds_a_little() {
 
     move_on(&bench);
     let second = build_from(&bench, "second", &shelf);
-    assert_eq!(second.base.as_deref(), Some("the seed"));
+    assert_eq!(second.base.as_ref(), Some(&first.manifest));
     assert!(second.fetched_bytes < 5000, "{}", second.fetched_bytes);
     let [old, new] = [&first, &second].map(|built| &built.manifest.tip_packs);
     assert_eq!(new[..1], old[..], "what there was stays in its pack");
