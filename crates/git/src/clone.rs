@@ -210,7 +210,8 @@ impl Cloning<'_> {
         });
         self.progress.start(Step::Connect, None);
         let remote = Remote::new(url, &config, self.environment, repository.git_dir(), self.stop)?;
-        let (listed, found) = thread::scope(|scope| {
+        let (listed, found, ident) = thread::scope(|scope| {
+            let asking = scope.spawn(|| repository.ident());
             let finding = seeds.as_ref().map(|seeds| scope.spawn(|| seeds.find(self.stop)));
             let listed = remote.connect().and_then(|mut conversation| {
                 let refs = conversation.list_refs(&["HEAD", "refs/heads/", "refs/tags/"])?;
@@ -226,6 +227,9 @@ impl Cloning<'_> {
                         .join()
                         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
                 }),
+                asking
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             )
         });
         let (mut conversation, refs) = listed?;
@@ -345,7 +349,13 @@ impl Cloning<'_> {
                 });
             }
             followed.retain(|(_, target)| objects.exists(&target.id));
-            repository.write_refs(&plan, &followed, remote_name.as_ref(), written_url.as_ref())?;
+            repository.write_refs(
+                &plan,
+                &followed,
+                remote_name.as_ref(),
+                written_url.as_ref(),
+                &ident,
+            )?;
             if let Some(tip) = plan.head.tip().filter(|_| options.checkout)
                 && let Some(message) = repository.run_post_checkout(&config, tip, self.stop)
             {

@@ -31,10 +31,7 @@ use crate::{
     progress::{Step, Warning},
     refs::RefPlan,
     remote::{Conversation, Depth, FetchRequest},
-    seed::{
-        LinkedPart, PackOrder, Seed, SeedKey, SeedManifest, SeedPart, SeedSource, link_commit_graph,
-        link_part,
-    },
+    seed::{LinkedPart, PackOrder, Seed, SeedKey, SeedManifest, SeedSource, link_part},
     worktree::{WorktreeError, WorktreeWriter},
 };
 
@@ -137,17 +134,22 @@ impl Transfer<'_> {
         let linked = link_part(&seed.tip, &objects_dir, &promisor_text(seed))
             .map_err(|error| NoClone::Refused(chain(&error)))?;
         thread::scope(|scope| {
-            let mut history = History {
-                fetching: Some(scope.spawn(|| source.fetch_history(seed, self.stop))),
-                linked: None,
-            };
+            let mut history = History::On(scope.spawn(|| {
+                let part = source.fetch_history(seed, self.stop).ok_or(None)?;
+                let linked = link_part(&part, &objects_dir, &promisor_text(seed));
+                let mut linked = linked.map_err(|error| Some(chain(&error)))?;
+                for part in [&seed.tip, &part] {
+                    linked.add_commit_graph(part, &objects_dir);
+                }
+                Ok(linked)
+            }));
             let (mut transferred, top_up) = self.tip_from_seed(conversation, seed, &linked, &mut history)?;
             let mut seed_use = SeedUse {
                 label: seed.label.clone(),
                 pack_bytes: linked.pack_bytes,
                 manifest: seed.manifest.clone(),
             };
-            match self.take_history(seed, history, &top_up) {
+            match self.take_history(history, &top_up) {
                 Ok(bytes) => seed_use.pack_bytes += bytes,
                 Err(reason) => {
                     if let Some(reason) = reason {
@@ -305,7 +307,7 @@ impl Transfer<'_> {
         take_structure(&order)?;
         // Of a commit that is older than the seed, or of another branch, the history has the trees.
         if writer.total_files().is_none()
-            && let Ok((_, linked)) = history.wait_for(self, seed)
+            && let Ok(linked) = history.wait()
         {
             indexes.extend_from_slice(linked.indexes());
             order = open(&indexes)?;
@@ -385,22 +387,12 @@ impl Transfer<'_> {
 
     /// Makes sure of the history of the seed; answers the bytes of its packs, or why it is of no use, unless that is known
     /// already.
-    fn take_history(
-        &self,
-        seed: &Seed,
-        mut history: History<'_>,
-        top_up: &TopUp,
-    ) -> Result<u64, Option<String>> {
-        let _ = history.wait_for(self, seed);
-        let (part, linked) = history.linked.unwrap_or(Err(None))?;
+    fn take_history(&self, history: History<'_>, top_up: &TopUp) -> Result<u64, Option<String>> {
+        let linked = history.into_linked()?;
         let objects = self.opened.to_thread_local().objects;
         if let Some(lost) = top_up.boundary.iter().find(|id| !objects.exists(id)) {
             linked.remove();
             return Err(Some(format!("it lacks {lost}")));
-        }
-        let objects_dir = self.repository.git_dir().join("objects");
-        for part in [&seed.tip, &part] {
-            link_commit_graph(part, &objects_dir, |id| objects.exists(id));
         }
         Ok(linked.pack_bytes)
     }
@@ -414,31 +406,33 @@ struct Tip<'a> {
     indexes: Vec<PathBuf>,
 }
 
-/// The history of a seed, on its way to the repository.
-struct History<'scope> {
-    fetching: Option<thread::ScopedJoinHandle<'scope, Option<SeedPart>>>,
-    /// Once it is there: what it is, or why it is of no use, unless that was said.
-    linked: Option<Result<(SeedPart, LinkedPart), Option<String>>>,
+/// What a history has brought, or why it is of no use, unless that was said.
+type LinkedHistory = Result<LinkedPart, Option<String>>;
+
+/// The history of a seed.
+enum History<'scope> {
+    /// On its way to the repository.
+    On(thread::ScopedJoinHandle<'scope, LinkedHistory>),
+    Arrived(LinkedHistory),
 }
 
 impl History<'_> {
-    fn wait_for(
-        &mut self,
-        transfer: &Transfer<'_>,
-        seed: &Seed,
-    ) -> &Result<(SeedPart, LinkedPart), Option<String>> {
-        let fetching = self.fetching.take();
-        self.linked.get_or_insert_with(|| {
-            let joined = fetching.ok_or(None)?.join();
-            let part = joined
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                .ok_or(None)?;
-            let objects_dir = transfer.repository.git_dir().join("objects");
-            let linked = link_part(&part, &objects_dir, &promisor_text(seed));
-            linked
-                .map(|linked| (part, linked))
-                .map_err(|error| Some(chain(&error)))
-        })
+    fn wait(&mut self) -> &LinkedHistory {
+        let arriving = std::mem::replace(self, History::Arrived(Err(None)));
+        *self = History::Arrived(arriving.into_linked());
+        match self {
+            History::Arrived(linked) => linked,
+            History::On(_) => unreachable!("it was waited for"),
+        }
+    }
+
+    fn into_linked(self) -> LinkedHistory {
+        match self {
+            History::On(thread) => thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            History::Arrived(linked) => linked,
+        }
     }
 }
 
@@ -464,7 +458,7 @@ pub(super) fn clear(repository: &NewRepository<'_>) -> Result<(), CloneError> {
     for entry in list(&repository.pack_dir()) {
         fs::remove_file(entry.path()).map_err(|error| failed(&entry.path(), error))?;
     }
-    for name in ["index", "index.lock"] {
+    for name in ["index", "index.lock", "objects/info/commit-graph"] {
         // Not there, most of the time.
         let _ = fs::remove_file(repository.git_dir().join(name));
     }

@@ -5,10 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gix::ObjectId;
 use headstart_fs::{AtPath as _, PathError};
 
-use super::{SeedPart, commit_graph};
+use super::{SeedError, SeedPart, check::PackOrder, commit_graph};
 
 /// The index last: with it, git sees the pack.
 const EXTENSIONS: [&str; 3] = ["pack", "rev", "idx"];
@@ -33,8 +32,31 @@ impl LinkedPart {
         }
     }
 
+    /// The indexes of the packs.
     pub(crate) fn indexes(&self) -> &[PathBuf] {
         &self.indexes
+    }
+
+    /// Gives the repository the commit-graph of `part`, if it has one and all commits it is about are in these packs.
+    pub(crate) fn add_commit_graph(&mut self, part: &SeedPart, objects: &Path) {
+        let Some(graph) = &part.commit_graph else { return };
+        let target = commit_graph::path_in(objects);
+        let is_whole = || -> Result<bool, SeedError> {
+            let mut indexes: Vec<PathBuf> =
+                part.packs.iter().map(|pack| pack.with_extension("idx")).collect();
+            indexes.extend_from_slice(&self.indexes);
+            let order = PackOrder::open(&indexes)?;
+            Ok(commit_graph::load_commits(graph)?
+                .iter()
+                .all(|id| order.contains(id)))
+        };
+        // It only saves git time.
+        if is_whole().is_ok_and(|is_whole| is_whole)
+            && fs::create_dir_all(objects.join("info")).is_ok()
+            && link_or_copy(graph, &target).is_ok()
+        {
+            self.files.push(target);
+        }
     }
 }
 
@@ -85,16 +107,6 @@ fn link_into(
         }
     }
     Ok(())
-}
-
-/// Gives the repository the commit-graph of `part`, unless it is about commits that are not there.
-pub(crate) fn link_commit_graph(part: &SeedPart, objects: &Path, has: impl Fn(&ObjectId) -> bool) {
-    let Some(graph) = &part.commit_graph else { return };
-    // It only saves git time.
-    if commit_graph::load_commits(graph).is_ok_and(|commits| commits.iter().all(has)) {
-        let target = commit_graph::path_in(objects);
-        let _ = fs::create_dir_all(objects.join("info")).and_then(|()| link_or_copy(graph, &target));
-    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
