@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::{
+    commands::parse_age,
     config::ByteSize,
     context::Context,
     error::CommandError,
@@ -28,10 +29,10 @@ pub(crate) struct GcArgs {
     #[arg(long, value_name = "SIZE")]
     max_size: Option<ByteSize>,
     /// Evict entries not used for longer, whatever the size: 30d, 12h
-    #[arg(long, value_name = "AGE")]
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
     max_age: Option<SignedDuration>,
     /// Keep what was used this recently [default: 6h]
-    #[arg(long, value_name = "AGE")]
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
     grace: Option<SignedDuration>,
     /// Say what would go, and change nothing
     #[arg(long)]

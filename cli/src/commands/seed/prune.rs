@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{find_seeds, prefix_of};
 use crate::{
+    commands::parse_age,
     context::Context,
     error::CommandError,
     seeds::{UnpackedSeeds, history_namespace},
@@ -29,7 +30,7 @@ pub(crate) struct PruneArgs {
     #[arg(long, value_name = "N", default_value_t = 3)]
     keep: usize,
     /// Of the others, take away only those older than this: 14d, 12h
-    #[arg(long, value_name = "AGE")]
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
     older_than: Option<SignedDuration>,
     /// Say what would go, and change nothing
     #[arg(long)]
