@@ -10,6 +10,7 @@ mod context;
 mod env_vars;
 mod error;
 mod interrupt;
+mod seeds;
 mod stores;
 mod ui;
 

@@ -10,8 +10,8 @@ use std::{
 use headstart_fs::AtPath as _;
 use headstart_protocol::Token;
 use headstart_store::{
-    ChunkIndex, Credentials, EntryName, LocalStore, Location, Namespace, Problem, Pushed, Repaired, Runtime,
-    Store, StoreError, TieredStore, repair_entry,
+    ChunkIndex, Credentials, EntryName, LocalStore, Location, Namespace, Problem, PruneStore, Pushed,
+    Repaired, Runtime, Store, StoreError, TieredStore, repair_entry,
 };
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     context::Context,
     env_vars,
     error::{CommandError, Kind},
+    seeds::unpacked_dir,
     ui::Ui,
 };
 
@@ -115,6 +116,19 @@ impl Context {
         let namespace: Namespace = "doctor".parse().expect("a plain word is a namespace");
         new_runtime()?.run(&self.interrupt, store.find_entries(&namespace, "", 1))?;
         Ok(store.location().to_owned())
+    }
+
+    /// The remote, for taking entries away, where there is one that is not a server: those look after themselves.
+    pub(crate) fn open_remote_for_pruning(&self) -> Option<Result<Arc<dyn PruneStore>, CommandError>> {
+        let remote = self.remote()?;
+        let location: Location = remote.value.parse().ok()?;
+        if !matches!(location, Location::Bucket(_)) {
+            return None;
+        }
+        let opened = self
+            .credentials()
+            .and_then(|credentials| location.open_prune(&credentials).map_err(CommandError::from));
+        Some(opened)
     }
 
     fn credentials(&self) -> Result<Credentials, CommandError> {
@@ -254,6 +268,21 @@ impl Stores {
     /// Where the local store keeps expanded files.
     pub(crate) fn pool_dir(&self) -> PathBuf {
         pool_dir(&self.local)
+    }
+
+    /// Where the local store keeps seeds unpacked.
+    pub(crate) fn seeds_dir(&self) -> PathBuf {
+        unpacked_dir(&self.local)
+    }
+
+    /// Where the local store remembers the clones of this machine.
+    pub(crate) fn clones_dir(&self) -> PathBuf {
+        self.local.folder().join("clones")
+    }
+
+    /// The local store alone.
+    pub(crate) fn local(&self) -> &LocalStore {
+        &self.local
     }
 
     /// What came from which tier so far; nothing where there is one tier only.

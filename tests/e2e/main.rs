@@ -18,6 +18,7 @@ mod interruption;
 mod output;
 mod remote;
 mod save_restore;
+mod seed;
 mod support;
 mod try_;
 

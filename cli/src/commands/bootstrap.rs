@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::{
-    clone::{CloneReport, WhatToClone, plan_clone, run_clone},
+    clone::{CloneReport, Seeding, WhatToClone, plan_clone, run_clone},
     deps::{CacheReport, CacheRun, install_missing, restore_all},
 };
 use crate::{
@@ -65,6 +65,7 @@ pub(super) fn run(ui: &Ui, context: Context, args: BootstrapArgs) -> Result<(), 
     } else {
         ThenInstall::No
     };
+    let seeding = args.what.seeding();
     let (options, environment) = plan_clone(&context, &args.url, args.dir, args.what, true)?;
     let (clone, restored) = if is_clone_of(&options, &environment) {
         ui.status(format_args!(
@@ -74,7 +75,7 @@ pub(super) fn run(ui: &Ui, context: Context, args: BootstrapArgs) -> Result<(), 
         ));
         (None, restore_in(ui, &context, &options.directory, then))
     } else {
-        let (report, restored) = clone_and_restore(ui, &context, &options, &environment, then)?;
+        let (report, restored) = clone_and_restore(ui, &context, &options, seeding, &environment, then)?;
         (Some(report), restored)
     };
     let (mut caches, mut left_out) = match restored {
@@ -108,11 +109,12 @@ fn clone_and_restore(
     ui: &Ui,
     context: &Context,
     options: &CloneOptions,
+    seeding: Seeding,
     environment: &GitEnvironment,
     then: ThenInstall,
 ) -> Result<(CloneReport, Restored), CommandError> {
     let restored = Mutex::new(Ok(Vec::new()));
-    let outcome = run_clone(ui, context, options, environment, &|worktree| {
+    let outcome = run_clone(ui, context, options, seeding, environment, &|worktree| {
         *restored.lock() = restore_in(ui, context, worktree, then);
     })?;
     Ok((CloneReport::new(&outcome), restored.into_inner()))

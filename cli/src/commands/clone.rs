@@ -12,8 +12,8 @@ use bstr::{BString, ByteSlice as _};
 use clap::Args;
 use headstart_fs::{AtPath as _, RelPath};
 use headstart_git::{
-    CloneOptions, CloneOutcome, FilterSpec, GitEnvironment, Head, History, background_log, clone,
-    complete_clone, default_directory,
+    CloneOptions, CloneOutcome, FilterSpec, GitEnvironment, Head, History, SeedSource, background_log,
+    clone_with_seeds, complete_clone, default_directory,
 };
 use headstart_process::Command;
 use serde::Serialize;
@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::{
     context::Context,
     error::CommandError,
+    seeds::{Neighbours, StoreSeeds},
     ui::{Table, Ui, bytes, count, seconds},
 };
 
@@ -66,6 +67,24 @@ pub(crate) struct CloneArgs {
     detached: bool,
 }
 
+/// What a clone may be made from, beside the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seeding {
+    /// Any seed that can be reached.
+    Any,
+    /// Nothing.
+    None,
+}
+
+impl WhatToClone {
+    pub(super) fn seeding(&self) -> Seeding {
+        match self.no_seed {
+            true => Seeding::None,
+            false => Seeding::Any,
+        }
+    }
+}
+
 /// The part of a repository to clone; shared with `bootstrap`.
 #[derive(Debug, Args)]
 pub(crate) struct WhatToClone {
@@ -91,6 +110,9 @@ pub(crate) struct WhatToClone {
     /// Check out this folder and the files beside and above it only; may be repeated
     #[arg(long, value_name = "DIR")]
     sparse: Vec<PathBuf>,
+    /// Fetch everything from the origin: use no seed from the store, and no clone on this machine
+    #[arg(long)]
+    pub(super) no_seed: bool,
 }
 
 /// What `--json` prints: schema `headstart.clone/1`.
@@ -113,6 +135,8 @@ pub(crate) struct CloneReport {
     history_bytes: u64,
     files_written: u64,
     file_bytes_written: u64,
+    /// The seed it was made from; null without one.
+    seed: Option<SeedReport>,
     /// Seconds until the working tree was complete; null without one.
     worktree_ready_seconds: Option<f64>,
     /// Seconds until the history, or everything, was received and indexed; null where only the tip was fetched, or nothing.
@@ -135,16 +159,26 @@ struct ResumeReport {
     total_seconds: f64,
 }
 
+/// The seed of a clone.
+#[derive(Debug, Serialize)]
+struct SeedReport {
+    /// What it is called: a time, or the path of a clone.
+    label: String,
+    /// Bytes of packs that were linked or copied instead of received.
+    pack_bytes: u64,
+}
+
 pub(super) fn run(ui: &Ui, context: &Context, args: CloneArgs) -> Result<(), CommandError> {
     if let Some(directory) = args.resume {
         return resume(ui, context, directory, args.detached);
     }
     let url = args.url.expect("clap asks for the URL where nothing is resumed");
-    let (mut options, environment) = plan_clone(context, &url, args.dir, args.what, !args.no_checkout)?;
+    let (checkout, seeding) = (!args.no_checkout, args.what.seeding());
+    let (mut options, environment) = plan_clone(context, &url, args.dir, args.what, checkout)?;
     if args.background {
         options.history = History::Later;
     }
-    let outcome = run_clone(ui, context, &options, &environment, &|_| {})?;
+    let outcome = run_clone(ui, context, &options, seeding, &environment, &|_| {})?;
     if outcome.history_pending
         && let Err(error) = start_background(&outcome.directory)
     {
@@ -164,6 +198,9 @@ pub(super) fn run(ui: &Ui, context: &Context, args: CloneArgs) -> Result<(), Com
         format!("history ({})", report.filter),
         bytes(report.history_bytes),
     ]);
+    if let Some(seed) = &report.seed {
+        table.row([format!("not fetched: {}", seed.label), bytes(seed.pack_bytes)]);
+    }
     ui.summary_table(&table)?;
     ui.status(report.sentence());
     Ok(())
@@ -265,17 +302,21 @@ pub(super) fn run_clone(
     ui: &Ui,
     context: &Context,
     options: &CloneOptions,
+    seeding: Seeding,
     environment: &GitEnvironment,
     on_worktree_ready: &(dyn Fn(&Path) + Sync),
 ) -> Result<CloneOutcome, CommandError> {
-    clone(
+    let seeds = StoreSeeds::new(ui, context, environment, Neighbours::Use);
+    let outcome = clone_with_seeds(
         options,
+        (seeding == Seeding::Any).then_some(&seeds as &dyn SeedSource),
         environment,
         &*ui.progress(),
         on_worktree_ready,
         &context.interrupt,
-    )
-    .map_err(CommandError::from)
+    )?;
+    seeds.remember_clone(&outcome.directory);
+    Ok(outcome)
 }
 
 /// What git is run with and sees: this process's surroundings.
@@ -309,6 +350,10 @@ impl CloneReport {
             history_bytes: outcome.history_bytes,
             files_written: outcome.files_written,
             file_bytes_written: outcome.bytes_written,
+            seed: outcome.seed.as_ref().map(|seed| SeedReport {
+                label: seed.label.clone(),
+                pack_bytes: seed.pack_bytes,
+            }),
             worktree_ready_seconds: outcome.worktree_ready.map(|ready| ready.as_secs_f64()),
             history_seconds: outcome.history_complete.map(|complete| complete.as_secs_f64()),
             history_pending: outcome.history_pending,

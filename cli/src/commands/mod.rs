@@ -8,10 +8,12 @@ mod deps;
 mod doctor;
 mod restore;
 mod save;
+mod seed;
 mod try_;
 
 use clap::{Args, Parser, Subcommand};
 use headstart_store::Namespace;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use crate::{
     context::{Context, StoreArgs},
@@ -62,6 +64,8 @@ enum Command {
     Bootstrap(bootstrap::BootstrapArgs),
     Clone(clone::CloneArgs),
     #[command(subcommand)]
+    Seed(seed::SeedCommand),
+    #[command(subcommand)]
     Deps(deps::DepsCommand),
     Save(save::SaveArgs),
     Restore(restore::RestoreArgs),
@@ -91,6 +95,7 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
     match cli.command {
         Command::Bootstrap(args) => bootstrap::run(ui, context, args),
         Command::Clone(args) => clone::run(ui, &context, args),
+        Command::Seed(command) => seed::run(ui, &context, command),
         Command::Deps(command) => deps::run(ui, context, command),
         Command::Save(args) => save::run(ui, &context, args),
         Command::Restore(args) => restore::run(ui, &context, args),
@@ -99,6 +104,13 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
         Command::Try(args) => try_::run(ui, &context, args),
         Command::Completions(_) => unreachable!("handled above, before settings are read"),
     }
+}
+
+/// Parses an age: `12h`, `14d`; a day has 24 hours.
+fn parse_age(text: &str) -> Result<SignedDuration, String> {
+    let span: Span = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    span.to_duration(SpanRelativeTo::days_are_24_hours())
+        .map_err(|error| error.to_string())
 }
 
 /// The namespace of `save` and `restore`.
@@ -115,6 +127,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ages_may_be_days() {
+        assert_eq!(parse_age("2d 1h"), Ok(SignedDuration::from_hours(49)));
+        for wrong in ["", "1", "1month", "later"] {
+            assert!(parse_age(wrong).is_err(), "{wrong:?} was taken");
+        }
     }
 
     #[test]

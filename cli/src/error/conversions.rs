@@ -2,7 +2,7 @@
 
 use headstart_deps::DepsError;
 use headstart_fs::PathError;
-use headstart_git::{CloneError, LocalError, RemoteError};
+use headstart_git::{CloneError, LocalError, RemoteError, seed::SeedError};
 use headstart_process::ProcessError;
 use headstart_store::{ParseEntryNameError, RestoreError, SaveError, StoreError};
 
@@ -144,6 +144,27 @@ impl From<LocalError> for CommandError {
                     _ => "free some space and run the command again",
                 };
                 CommandError::from_error(Kind::Failed, &error).hint(hint)
+            }
+        }
+    }
+}
+
+impl From<SeedError> for CommandError {
+    fn from(error: SeedError) -> Self {
+        match error {
+            error if error.is_interrupted() => CommandError::interrupted(),
+            SeedError::Clone(error) => error.into(),
+            SeedError::Local(LocalError::Remote(error)) => error.into(),
+            SeedError::Git(error) => error.into(),
+            SeedError::Io(error) => error.into(),
+            error => {
+                let hint = match &error {
+                    SeedError::Unfiltered { .. } => Some("give another --filter, such as blob:none"),
+                    SeedError::Empty { .. } => Some("push a first commit to it"),
+                    _ => None,
+                };
+                let command_error = CommandError::from_error(Kind::Failed, &error);
+                hint.into_iter().fold(command_error, CommandError::hint)
             }
         }
     }

@@ -225,6 +225,9 @@ impl headstart_git::Progress for ProgressBars {
             Warning::CommitGraph { message } => {
                 self.warn(&format!("no commit-graph was written: {message}"));
             }
+            Warning::SeedRefused { label, reason } => {
+                self.warn(&format!("{label} is not used: {reason}"));
+            }
             Warning::EmptyRepository => self.warn("the origin is an empty repository"),
             Warning::RemoteHeadMissing => {
                 self.warn("the origin's HEAD names a branch it does not have; nothing is checked out");

@@ -4,6 +4,7 @@
 //! it as the filter asks. All of it happens in a place of its own and is moved to the destination as the last step.
 
 use std::{
+    cell::OnceCell,
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -24,14 +25,18 @@ use crate::{
     refs::{Head, RefPlan, RemoteRefs, Selection},
     remote::{Conversation, Remote, RemoteError, Session},
     remote_url::{RemoteUrl, configured_url},
+    seed::{SeedKey, SeedSource},
     sparse::Cone,
 };
 
+mod from_seed;
 mod pending;
 mod repository;
 mod staging;
 mod transfer;
 
+pub use from_seed::SeedUse;
+use from_seed::{NoClone, Seeds};
 use pending::PendingHistory;
 pub use pending::{CompletedHistory, HistoryState, background_log, complete_clone, history_state};
 use repository::{NewRepository, Settings};
@@ -107,15 +112,29 @@ pub struct CloneOutcome {
     pub total: Duration,
     /// The filter really used: `none` where the remote has no filters.
     pub filter: FilterSpec,
+    /// The seed that was used.
+    pub seed: Option<SeedUse>,
 }
 
-/// Clones a repository.
+/// Clones a repository, all of it from the origin. See [`clone_with_seeds`].
+pub fn clone(
+    options: &CloneOptions,
+    environment: &GitEnvironment,
+    progress: &dyn Progress,
+    on_worktree_ready: &(dyn Fn(&Path) + Sync),
+    interrupt: &AtomicBool,
+) -> Result<CloneOutcome, CloneError> {
+    clone_with_seeds(options, None, environment, progress, on_worktree_ready, interrupt)
+}
+
+/// Clones a repository, from a seed where `seeds` has one.
 ///
 /// `on_worktree_ready` is told the folder of the working tree as soon as its files and index are complete, while history
 /// may still be coming; it is renamed to its final name later, so only relative paths in it last. Setting `interrupt` ends
 /// the clone soon. Whatever goes wrong, nothing is left behind.
-pub fn clone(
+pub fn clone_with_seeds(
     options: &CloneOptions,
+    seeds: Option<&dyn SeedSource>,
     environment: &GitEnvironment,
     progress: &dyn Progress,
     on_worktree_ready: &(dyn Fn(&Path) + Sync),
@@ -128,6 +147,7 @@ pub fn clone(
     let outcome = forwarding(interrupt, &stop, || {
         let cloning = Cloning {
             options,
+            seeds,
             environment,
             progress,
             on_worktree_ready,
@@ -170,6 +190,7 @@ fn forwarding<T>(interrupt: &AtomicBool, stop: &AtomicBool, work: impl FnOnce() 
 
 struct Cloning<'a> {
     options: &'a CloneOptions,
+    seeds: Option<&'a dyn SeedSource>,
     environment: &'a GitEnvironment,
     progress: &'a dyn Progress,
     on_worktree_ready: &'a (dyn Fn(&Path) + Sync),
@@ -197,11 +218,37 @@ impl Cloning<'_> {
             .into());
         }
 
+        // A part of the history is less than a seed has.
+        let seeds = self
+            .seeds
+            .filter(|_| options.depth.is_none() && !options.filter.is_none());
+        let seeds = seeds.map(|source| Seeds {
+            source,
+            key: SeedKey::new(&url, options.filter.clone()),
+        });
         self.progress.start(Step::Connect, None);
         let remote = Remote::new(url, &config, self.environment, repository.git_dir(), self.stop)?;
         let mut session = Session::new(&remote, self.progress);
-        let listed =
-            session.hold(|conversation| conversation.list_refs(&["HEAD", "refs/heads/", "refs/tags/"]));
+        let (listed, found, ident) = thread::scope(|scope| {
+            let asking = scope.spawn(|| repository.ident());
+            let finding = seeds.as_ref().map(|seeds| scope.spawn(|| seeds.find(self.stop)));
+            let listed =
+                session.hold(|conversation| conversation.list_refs(&["HEAD", "refs/heads/", "refs/tags/"]));
+            if listed.is_err() {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+            (
+                listed,
+                finding.map(|finding| {
+                    finding
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                }),
+                asking
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
+        });
         let refs = RemoteRefs::new(listed?);
         self.progress.advance(Step::Connect, refs.len() as u64);
         self.progress.finish(Step::Connect);
@@ -251,21 +298,27 @@ impl Cloning<'_> {
             history_pending: false,
             total: Duration::ZERO,
             filter: filter.clone(),
+            seed: None,
         };
         let wants_nothing = plan.wants().is_empty();
         if !wants_nothing {
-            let opened = repository.open(&config)?;
+            let first = repository.open(&config)?;
+            let (mut opened, after_refusal) = (&first, OnceCell::new());
             let conversation = session.conversation()?;
+            // Of an old remote, one connection answers one question.
+            let agreed = filter == options.filter && conversation.takes_more_commands();
             let order = Order::choose(conversation, &plan, &filter, depth, cone.is_some(), options);
-            let transfer = Transfer {
+            let seed = seeds.as_ref().zip(found).filter(|_| agreed);
+            let seed = seed.and_then(|(seeds, found)| Some((seeds, seeds.choose(found, &plan, self.stop)?)));
+            let transfer = |opened| Transfer {
                 remote: &remote,
                 shown_url: &shown_url,
                 plan: &plan,
                 repository: &repository,
-                opened: &opened,
+                opened,
                 filter: &filter,
                 depth,
-                cone,
+                cone: cone.clone(),
                 checkout: options.checkout,
                 // Git's default is not to. They are part of the remote's answer, and checked like the rest of it.
                 bundles: config.boolean("transfer.bundleuri").unwrap_or(true),
@@ -275,12 +328,32 @@ impl Cloning<'_> {
                 started: self.started,
                 stop: self.stop,
             };
-            let transferred = transfer.run(session, order)?;
+            let mut from_seed = None;
+            if let Some((seeds, seed)) = &seed {
+                let transfer = transfer(opened);
+                match transfer.run_from_seed(&mut session, seeds.source, seed) {
+                    Ok(done) => from_seed = Some(done),
+                    Err(NoClone::Failed(error)) => return Err(error),
+                    Err(NoClone::Refused(reason)) => {
+                        transfer.warn_refused(seed, reason);
+                        seeds.source.refuse(seed);
+                        from_seed::clear(&repository)?;
+                        // The one before knows of packs that are gone.
+                        let again = repository.open(&config)?;
+                        opened = after_refusal.get_or_init(|| again);
+                    }
+                }
+            }
+            let (transferred, seed_use) = match from_seed {
+                Some((transferred, seed_use)) => (transferred, Some(seed_use)),
+                None => (transfer(opened).run(session, order)?, None),
+            };
+            outcome.seed = seed_use;
             repository.write_shallow(&transferred.shallow)?;
             let mut followed = plan.followed_tags.clone();
             let objects = opened.to_thread_local().objects;
             let mut plan = plan;
-            let history_pending = order.leaves_history();
+            let history_pending = order.leaves_history() && outcome.seed.is_none();
             if history_pending {
                 PendingHistory::new(&plan, remote_name.as_ref(), depth).write(repository.git_dir())?;
                 // Refs to what is still to come would be broken ones.
@@ -297,7 +370,13 @@ impl Cloning<'_> {
                 });
             }
             followed.retain(|(_, target)| objects.exists(&target.id));
-            repository.write_refs(&plan, &followed, remote_name.as_ref(), written_url.as_ref())?;
+            repository.write_refs(
+                &plan,
+                &followed,
+                remote_name.as_ref(),
+                written_url.as_ref(),
+                &ident,
+            )?;
             if let Some(tip) = plan.head.tip().filter(|_| options.checkout)
                 && let Some(message) = repository.run_post_checkout(&config, tip, self.stop)
             {

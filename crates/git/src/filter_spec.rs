@@ -89,6 +89,18 @@ impl FilterSpec {
         *self == FilterSpec::None
     }
 
+    /// True when trees may be left out as well as file contents.
+    pub(crate) fn leaves_out_trees(&self) -> bool {
+        match self {
+            FilterSpec::None | FilterSpec::BlobNone | FilterSpec::BlobLimit(_) | FilterSpec::SparseOid(_) => {
+                false
+            }
+            FilterSpec::ObjectType(kind) => *kind != ObjectType::Tree,
+            FilterSpec::TreeDepth(_) => true,
+            FilterSpec::Combine(parts) => parts.iter().any(FilterSpec::leaves_out_trees),
+        }
+    }
+
     fn parse(text: &str, nesting: usize) -> Result<Self, ParseFilterSpecError> {
         if nesting > MAX_NESTING {
             return Err(ParseFilterSpecError::TooDeep);

@@ -24,13 +24,14 @@ mod refs;
 mod remote;
 mod remote_url;
 mod retry;
+pub mod seed;
 mod sparse;
 mod transport;
 mod worktree;
 
 pub use clone::{
-    CloneOptions, CloneOutcome, CompletedHistory, History, HistoryState, background_log, clone,
-    complete_clone, history_state,
+    CloneOptions, CloneOutcome, CompletedHistory, History, HistoryState, SeedUse, background_log, clone,
+    clone_with_seeds, complete_clone, history_state,
 };
 pub use environment::GitEnvironment;
 pub use error::CloneError;
@@ -40,3 +41,4 @@ pub use progress::{Progress, Silent, Step, Warning};
 pub use refs::Head;
 pub use remote::RemoteError;
 pub use remote_url::{ParseRemoteUrlError, default_directory};
+pub use seed::{Seed, SeedKey, SeedSource};

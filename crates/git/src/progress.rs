@@ -55,6 +55,13 @@ pub enum Warning {
         /// Why, in one line.
         reason: String,
     },
+    /// A seed was of no use; the clone goes on without it.
+    SeedRefused {
+        /// What it is called.
+        label: String,
+        /// Why.
+        reason: String,
+    },
     /// The remote says something, already stripped of control characters.
     Remote {
         /// One line.

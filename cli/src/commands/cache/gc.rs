@@ -6,9 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::{
+    commands::parse_age,
     config::ByteSize,
     context::Context,
     error::CommandError,
+    seeds::{evict_unpacked, unpacked_dir},
     stores::{new_runtime, pool_dir},
     ui::{Ui, bytes, count},
 };
@@ -27,10 +29,10 @@ pub(crate) struct GcArgs {
     #[arg(long, value_name = "SIZE")]
     max_size: Option<ByteSize>,
     /// Evict entries not used for longer, whatever the size: 30d, 12h
-    #[arg(long, value_name = "AGE")]
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
     max_age: Option<SignedDuration>,
     /// Keep what was used this recently [default: 6h]
-    #[arg(long, value_name = "AGE")]
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
     grace: Option<SignedDuration>,
     /// Say what would go, and change nothing
     #[arg(long)]
@@ -85,8 +87,9 @@ pub(super) fn run(ui: &Ui, context: &Context, args: GcArgs) -> Result<(), Comman
             content, freed_bytes, ..
         } = runtime.block_on(apply_gc(&store, &plan, &context.interrupt))?;
         document.content = content;
-        document.freed_bytes =
-            freed_bytes + evict_pool(&pool_dir(&store), plan.unused_since, &context.interrupt)?;
+        document.freed_bytes = freed_bytes + evict_unpacked(&unpacked_dir(&store), plan.unused_since);
+        // What only they and the pool had goes with the pool.
+        document.freed_bytes += evict_pool(&pool_dir(&store), plan.unused_since, &context.interrupt)?;
     }
     document.print(ui)
 }

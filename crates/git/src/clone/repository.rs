@@ -140,6 +140,7 @@ impl<'a> NewRepository<'a> {
         followed_tags: &[(BString, RemoteRef)],
         remote: &BStr,
         url: &BStr,
+        ident: &[u8],
     ) -> Result<(), CloneError> {
         let mut packed: Vec<(&BStr, RemoteRef)> = plan
             .fetched
@@ -162,12 +163,11 @@ impl<'a> NewRepository<'a> {
         for (name, target) in followed_tags {
             self.write_ref(name.as_ref(), &target.id.to_string())?;
         }
-        let ident = self.ident();
         let message = anonymized(url);
         let log = |tip: ObjectId| {
             let null = ObjectId::null(tip.kind());
             let start = format!("{null} {tip} ");
-            [start.as_bytes(), &ident, b"\tclone: from ", &message, b"\n"].concat()
+            [start.as_bytes(), ident, b"\tclone: from ", &message, b"\n"].concat()
         };
         if let Some(tip) = plan.head.tip() {
             self.write("logs/HEAD", &log(tip))?;
@@ -213,7 +213,7 @@ impl<'a> NewRepository<'a> {
     }
 
     /// The user and the time, as git writes them into a log.
-    fn ident(&self) -> Vec<u8> {
+    pub(super) fn ident(&self) -> Vec<u8> {
         // Asked for this variable alone, git wants a name fit for a commit. Its list has what it writes into logs, where
         // the name of the system's user will do; it comes after the configuration, which may say anything.
         let asked = self.environment.git_in(&self.git_dir).args(["var", "-l"]).run();

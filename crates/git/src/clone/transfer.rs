@@ -132,7 +132,7 @@ impl Transfer<'_> {
     fn run_whole(&self, session: &mut Session<'_>) -> Result<Transferred, CloneError> {
         let mut transferred = self.receive_history(session)?;
         if let Some(tip) = self.plan.head.tip().filter(|_| self.checkout) {
-            let writer = self.writer(tip)?;
+            let writer = self.writer(tip, false)?;
             self.finish_worktree(writer, &Meter::new(self.progress), &mut transferred)?;
         }
         Ok(transferred)
@@ -181,7 +181,7 @@ impl Transfer<'_> {
         let (Some(want), Some(tip)) = (self.plan.tip_want(), self.plan.head.tip()) else {
             unreachable!("only a plan with a tip is fetched tip first")
         };
-        let writer = self.writer(tip)?;
+        let writer = self.writer(tip, false)?;
         let meter = Meter::new(self.progress);
         let trees_only = FilterSpec::BlobNone.to_string();
         let request = FetchRequest {
@@ -220,7 +220,7 @@ impl Transfer<'_> {
         Ok(transferred)
     }
 
-    fn receive_history(&self, session: &mut Session<'_>) -> Result<Transferred, CloneError> {
+    pub(super) fn receive_history(&self, session: &mut Session<'_>) -> Result<Transferred, CloneError> {
         let filter = self.filter.to_string();
         let request = FetchRequest {
             wants: self.plan.wants(),
@@ -279,7 +279,7 @@ impl Transfer<'_> {
 
     /// Receives one pack, from the start again when it breaks off. Files that `sink` has written by then are not written
     /// again.
-    fn fetch(
+    pub(super) fn fetch(
         &self,
         session: &mut Session<'_>,
         request: &FetchRequest<'_>,
@@ -309,14 +309,15 @@ impl Transfer<'_> {
         })
     }
 
-    fn writer(&self, tip: ObjectId) -> Result<WorktreeWriter, CloneError> {
+    pub(super) fn writer(&self, tip: ObjectId, verify: bool) -> Result<WorktreeWriter, CloneError> {
         let options = WorktreeOptions {
             sparse: self.cone.clone(),
+            verify,
         };
         Ok(WorktreeWriter::new(&self.opened.to_thread_local(), tip, options)?)
     }
 
-    fn finish_worktree(
+    pub(super) fn finish_worktree(
         &self,
         writer: WorktreeWriter,
         meter: &Meter<'_>,
@@ -336,7 +337,7 @@ impl Transfer<'_> {
 }
 
 /// Turns the files written so far into progress.
-struct Meter<'a> {
+pub(super) struct Meter<'a> {
     progress: &'a dyn Progress,
     reported: AtomicU64,
     /// Set when the total was told.
@@ -344,7 +345,7 @@ struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    fn new(progress: &'a dyn Progress) -> Self {
+    pub(super) fn new(progress: &'a dyn Progress) -> Self {
         progress.start(Step::WriteFiles, None);
         Meter {
             progress,
@@ -353,7 +354,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    fn update(&self, writer: &WorktreeWriter) {
+    pub(super) fn update(&self, writer: &WorktreeWriter) {
         if self.total.get().is_none()
             && let Some(total) = writer.total_files()
             && self.total.set(()).is_ok()

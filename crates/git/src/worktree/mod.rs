@@ -46,6 +46,9 @@ use plan::{Job, Plan};
 pub(crate) struct WorktreeOptions {
     /// Only what this cone contains; everything when absent.
     pub(crate) sparse: Option<Cone>,
+    /// Whether objects read from the database are checked against their names: those that came in a pack from a remote
+    /// were when the pack was indexed.
+    pub(crate) verify: bool,
 }
 
 /// What was written.
@@ -67,6 +70,7 @@ pub(crate) struct WorktreeWriter {
     /// Symlinks are files with the target in them (`core.symlinks=false`).
     symlinks_as_files: bool,
     index_path: PathBuf,
+    verify: bool,
     written_files: AtomicU64,
     written_bytes: AtomicU64,
 }
@@ -99,6 +103,7 @@ impl WorktreeWriter {
             converter,
             symlinks_as_files: !boolean("core.symlinks", true)?,
             index_path: repo.index_path(),
+            verify: options.verify,
             written_files: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
         })
@@ -121,6 +126,22 @@ impl WorktreeWriter {
     /// blobs of the cone.
     pub(crate) fn missing(&self) -> Vec<ObjectId> {
         self.plan.lock().wanted()
+    }
+
+    /// Objects without which the paths, or the attributes of some, are not known.
+    pub(crate) fn missing_structure(&self) -> Vec<ObjectId> {
+        self.plan.lock().wanted_structure()
+    }
+
+    /// Takes `ids`, which are in `objects`, in about this order.
+    pub(crate) fn take_known(
+        &self,
+        objects: &gix::OdbHandle,
+        ids: Vec<ObjectId>,
+        interrupt: &AtomicBool,
+        on_progress: &(dyn Fn(&Self) + Sync),
+    ) -> Result<(), WorktreeError> {
+        self.take_from(objects, ids, Drivers::Wait, interrupt, on_progress)
     }
 
     /// Writes what is still missing from `objects`, then the index. Filter drivers (such as LFS) run here, so HEAD and
@@ -176,6 +197,14 @@ impl WorktreeWriter {
                         source: error.into(),
                     })?
                     .ok_or(WorktreeError::MissingObject { id })?;
+                if self.verify {
+                    found
+                        .verify_checksum(&id)
+                        .map_err(|error| WorktreeError::ReadObject {
+                            id,
+                            source: error.into(),
+                        })?;
+                }
                 let kind = found.kind;
                 self.take(id, kind, ObjectData::new(data), drivers)?;
                 on_progress(self);

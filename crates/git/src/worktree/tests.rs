@@ -90,7 +90,14 @@ fn write_from_pack(
 ) -> Result<(TempDir, WrittenWorktree), Box<dyn std::error::Error>> {
     let dir = destination(tip, settings);
     let repo = open(dir.path());
-    let writer = WorktreeWriter::new(&repo, tip, WorktreeOptions { sparse })?;
+    let writer = WorktreeWriter::new(
+        &repo,
+        tip,
+        WorktreeOptions {
+            sparse,
+            verify: false,
+        },
+    )?;
     receive(pack, &dir.path().join(".git/objects/pack"), Some(&writer))?;
     let written = writer.finish(&repo.objects, &AtomicBool::new(false), &|_| {})?;
     Ok((dir, written))
@@ -265,7 +272,10 @@ fn only_blobs_of_the_cone_are_missing_after_the_trees_came() {
     let dir = destination(tip, &[]);
     let repo = open(dir.path());
     let cone = Cone::new([RelPath::parse("sort").unwrap()]);
-    let options = WorktreeOptions { sparse: Some(cone) };
+    let options = WorktreeOptions {
+        sparse: Some(cone),
+        verify: true,
+    };
     let writer = WorktreeWriter::new(&repo, tip, options).unwrap();
     let pack_dir = dir.path().join(".git/objects/pack");
     let trees = pack_of(origin.path(), &["--filter=blob:none"]);

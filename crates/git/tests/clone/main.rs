@@ -12,5 +12,6 @@ mod faults;
 mod like_git;
 mod remotes;
 mod retries;
+mod seeds;
 mod support;
 mod tls;

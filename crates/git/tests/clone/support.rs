@@ -9,8 +9,8 @@ use std::{
 };
 
 use headstart_git::{
-    CloneError, CloneOptions, CloneOutcome, FilterSpec, GitEnvironment, History, Progress, Step, Warning,
-    clone,
+    CloneError, CloneOptions, CloneOutcome, FilterSpec, GitEnvironment, History, Progress, SeedSource, Step,
+    Warning, clone_with_seeds,
 };
 use headstart_testkit::{Manifest, Repository, git_command};
 use tempfile::TempDir;
@@ -115,12 +115,30 @@ impl Bench {
         options: &CloneOptions,
         interrupt: &AtomicBool,
     ) -> Result<Cloned, CloneError> {
+        self.clone_fully(options, None, interrupt)
+    }
+
+    pub(crate) fn clone_with(
+        &self,
+        options: &CloneOptions,
+        seeds: Option<&dyn SeedSource>,
+    ) -> Result<Cloned, CloneError> {
+        self.clone_fully(options, seeds, &AtomicBool::new(false))
+    }
+
+    fn clone_fully(
+        &self,
+        options: &CloneOptions,
+        seeds: Option<&dyn SeedSource>,
+        interrupt: &AtomicBool,
+    ) -> Result<Cloned, CloneError> {
         let told = Told::default();
         let ready = Mutex::new(None);
         let on_ready = |path: &Path| {
             *ready.lock().expect("nobody panics with it") = Some(path.join(".git/index").is_file());
         };
-        let outcome = clone(options, &self.environment(), &told, &on_ready, interrupt)?;
+        let environment = self.environment();
+        let outcome = clone_with_seeds(options, seeds, &environment, &told, &on_ready, interrupt)?;
         Ok(Cloned {
             outcome,
             warnings: told.warnings.into_inner().expect("nobody panics with it"),
@@ -221,6 +239,15 @@ impl Progress for Told {
 /// Fails unless both repositories are the same to everyone who looks: files, git's own files, objects.
 #[track_caller]
 pub(crate) fn assert_same(ours: &Path, theirs: &Path) {
+    assert_same_files(ours, theirs);
+    let all = ["cat-file", "--batch-all-objects", "--batch-check"];
+    let [our_objects, their_objects] = [ours, theirs].map(|path| objects(&Repository::at(path).git(all)));
+    assert_eq!(our_objects, their_objects);
+    assert_looks_same(ours, theirs);
+}
+
+#[track_caller]
+fn assert_same_files(ours: &Path, theirs: &Path) {
     let outside_git = |path: &Path| Manifest::of(path).without_mtimes().without(".git").without_root();
     outside_git(theirs).assert_same(&outside_git(ours));
     let git_files = |path: &Path| {
@@ -229,9 +256,18 @@ pub(crate) fn assert_same(ours: &Path, theirs: &Path) {
         manifest.without("objects").without("index").without("hooks")
     };
     git_files(theirs).assert_same(&git_files(ours));
+}
+
+/// The same, where one may have objects that are of no use to it.
+#[track_caller]
+pub(crate) fn assert_same_but_for_objects(ours: &Path, theirs: &Path) {
+    assert_same_files(ours, theirs);
+    assert_looks_same(ours, theirs);
+}
+
+#[track_caller]
+fn assert_looks_same(ours: &Path, theirs: &Path) {
     let (ours, theirs) = (Repository::at(ours), Repository::at(theirs));
-    let all = ["cat-file", "--batch-all-objects", "--batch-check"];
-    assert_eq!(objects(&ours.git(all)), objects(&theirs.git(all)));
     for look in [
         &["status", "--porcelain=v2", "--branch"][..],
         &["ls-files", "--stage", "-t"],
