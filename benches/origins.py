@@ -10,6 +10,20 @@ import sys
 import racing
 
 
+def add_options(parser):
+    """The options that say what to clone."""
+    parser.add_argument("--repository", action="append", default=[], type=named, metavar="[NAME=]SOURCE", help="a path or URL; may be repeated")
+    parser.add_argument("--pull-branches", action="append", default=[], metavar="NAME=N", help="its newest N pull requests become branches")
+    parser.add_argument("--origins", type=pathlib.Path, metavar="DIR", help="keep the origins here for the next time")
+
+
+def from_options(options, cache, environment):
+    """Names and origins of the repositories that were given."""
+    pull_branches = dict(word.split("=", 1) for word in options.pull_branches)
+    for name, source in options.repository:
+        yield name, prepare(cache, name, source, int(pull_branches.get(name, 0)), environment)
+
+
 def named(word):
     name, equals, source = word.partition("=")
     if not equals:
