@@ -9,7 +9,7 @@ use std::{
     error::Error,
     fs,
     io::{self, BufRead, BufReader},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
@@ -96,8 +96,8 @@ pub(crate) enum BundleError {
 pub(crate) struct Unbundling<'a> {
     pub(crate) remote: &'a Remote<'a>,
     pub(crate) environment: &'a GitEnvironment,
-    pub(crate) git_dir: &'a Path,
-    pub(crate) pack_dir: PathBuf,
+    /// The folder `objects`.
+    pub(crate) objects_dir: PathBuf,
     pub(crate) filter: &'a FilterSpec,
     pub(crate) progress: &'a dyn Progress,
     /// Told how many more bytes of packs have arrived.
@@ -150,7 +150,7 @@ impl Unbundling<'_> {
         bundles: &[&ListedBundle],
         left: &mut Option<(String, BundleError)>,
     ) -> Result<Unbundled, BundleError> {
-        let quarantine = Quarantine::create(self.git_dir, self.environment, self.interrupt)?;
+        let quarantine = Quarantine::create(&self.objects_dir, self.environment, self.interrupt)?;
         let bytes = AtomicU64::new(0);
         let mut tips = Vec::new();
         let mut waiting = bundles.to_vec();
@@ -195,7 +195,7 @@ impl Unbundling<'_> {
         }
         Ok(Unbundled {
             tips,
-            objects: quarantine.release(&self.pack_dir, !self.filter.is_none())?,
+            objects: quarantine.release(&self.objects_dir.join("pack"), !self.filter.is_none())?,
             bytes: bytes.into_inner(),
         })
     }

@@ -144,7 +144,7 @@ impl ListedBundle {
                 uri.parse().ok().map(Location::Http)
             }
             (Some("file"), RemoteUrl::Local(_)) => {
-                let path = percent_decode(uri["file://".len()..].as_bytes())
+                let path = percent_decode(&uri.as_bytes()["file://".len()..])
                     .decode_utf8()
                     .ok()?;
                 Some(Location::Local(path.into_owned().into()))

@@ -29,16 +29,17 @@ pub(super) struct Quarantine<'a> {
 }
 
 impl<'a> Quarantine<'a> {
-    /// Makes it within a git directory, on the same file system.
+    /// Makes it within a folder of objects, on the same file system and with a name of git's own for what comes in: what a
+    /// kill leaves, `git gc` removes.
     pub(super) fn create(
-        git_dir: &Path,
+        objects_dir: &Path,
         environment: &'a GitEnvironment,
         interrupt: &'a AtomicBool,
     ) -> Result<Self, PathError> {
         let folder = tempfile::Builder::new()
-            .prefix("bundles-")
-            .tempdir_in(git_dir)
-            .at("create a folder in", git_dir)?;
+            .prefix("tmp_objdir-bundles-")
+            .tempdir_in(objects_dir)
+            .at("create a folder in", objects_dir)?;
         // The least that git takes for a repository. It has no configuration: nothing is shallow or promised here.
         for name in ["objects/pack", "refs"] {
             let path = folder.path().join(name);

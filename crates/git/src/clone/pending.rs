@@ -20,12 +20,13 @@ use headstart_fs::{
 
 use super::anonymized;
 use crate::{
+    bundle::{Unbundled, Unbundling},
     environment::GitEnvironment,
     filter_spec::FilterSpec,
     local::{FetchJob, LocalError, LocalRepository},
     progress::{Progress, Step, Warning},
     refs::{RefPlan, RemoteRefs},
-    remote::{Depth, FetchRequest},
+    remote::{Depth, FetchRequest, Session},
 };
 
 /// Folder of ours in a git directory.
@@ -234,8 +235,10 @@ impl Completion<'_> {
         let filter = self.repository.filter_of(name)?;
         self.progress.start(Step::Connect, None);
         let remote = self.repository.remote(name, self.interrupt)?;
-        let mut conversation = remote.connect()?;
-        let listed = RemoteRefs::new(conversation.list_refs(&["HEAD", "refs/heads/", "refs/tags/"])?);
+        let mut session = Session::new(&remote, self.progress);
+        let listed =
+            session.hold(|conversation| conversation.list_refs(&["HEAD", "refs/heads/", "refs/tags/"]));
+        let listed = RemoteRefs::new(listed?);
         self.progress.finish(Step::Connect);
         let targets: Vec<(&BString, ObjectId)> = self
             .pending
@@ -258,7 +261,7 @@ impl Completion<'_> {
         };
         if !wants.is_empty() {
             let filter_text = filter.to_string();
-            let request = self.request(wants, &filter, &filter_text)?;
+            let mut request = self.request(wants, &filter, &filter_text)?;
             let promisor: String = self
                 .pending
                 .refs
@@ -272,12 +275,29 @@ impl Completion<'_> {
                 on_bytes: &|bytes| self.progress.advance(Step::ReceiveHistory, bytes),
                 interrupt: self.interrupt,
             };
-            let fetched =
+            let bundles = self.repository.config.boolean("transfer.bundleuri");
+            let unbundled = match self.pending.depth.is_none() && bundles.unwrap_or(true) {
+                true => Unbundling {
+                    remote: &remote,
+                    environment: self.repository.environment,
+                    objects_dir: self.repository.common_dir.join("objects"),
+                    filter: &filter,
+                    progress: self.progress,
+                    on_bytes: job.on_bytes,
+                    interrupt: self.interrupt,
+                }
+                .run(&mut session)?,
+                false => Unbundled::default(),
+            };
+            request.haves.extend(unbundled.tips);
+            let url = remote.shown_url();
+            let fetched = session.hold(|conversation| {
                 self.repository
-                    .fetch(&mut conversation, &remote.shown_url(), &request, promisor, &job)?;
+                    .fetch(conversation, &url, &request, promisor, &job)
+            })?;
             self.progress.finish(Step::ReceiveHistory);
-            completed.objects = fetched.pack.objects;
-            completed.bytes = fetched.pack.bytes;
+            completed.objects = unbundled.objects + fetched.pack.objects;
+            completed.bytes = unbundled.bytes + fetched.pack.bytes;
             self.repository.settle_shallow(&fetched.shallow)?;
         }
         completed.refs = self.write_refs(&targets, &listed)?;

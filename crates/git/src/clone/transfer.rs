@@ -268,8 +268,7 @@ impl Transfer<'_> {
         Unbundling {
             remote: self.remote,
             environment: self.repository.environment,
-            git_dir: self.repository.git_dir(),
-            pack_dir: self.repository.pack_dir(),
+            objects_dir: self.repository.git_dir().join("objects"),
             filter: self.filter,
             progress: self.progress,
             on_bytes,

@@ -1,8 +1,8 @@
 //! Bundles that a remote advertises: used where they fit, left where they do not, and never a reason to fail.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::atomic::AtomicBool};
 
-use headstart_git::{CloneOptions, Warning};
+use headstart_git::{CloneOptions, GitEnvironment, History, Silent, Warning, complete_clone};
 use headstart_testkit::{Fault, GitHttpServer, On, Request};
 
 use crate::support::{Bench, Cloned, assert_same};
@@ -159,6 +159,37 @@ fn a_partial_clone_uses_bundles_with_its_filter_only() {
     std::fs::remove_dir_all(bench.path("ours")).unwrap();
     clone(&bench, &server, "tree:0");
     assert_eq!(self::downloads(&server), [""; 0]);
+}
+
+#[test]
+fn a_history_that_comes_later_uses_them_too() {
+    for (filter, name) in [("blob:none", "base-blobless"), ("blob:limit=1g", "base")] {
+        let bench = bundled();
+        let uri = format!("/files/{name}.bundle");
+        let server = serve(&bench, &[("mode", "all"), ("a.uri", &uri), ("a.filter", filter)]);
+        let mut options = options(&bench, &server, filter);
+        options.history = History::Later;
+        let clone = bench.clone(&options).unwrap().repository();
+        assert_eq!(downloads(&server), [""; 0]);
+        let environment = GitEnvironment {
+            folder: clone.path().to_owned(),
+            ..bench.environment()
+        };
+        let completed = complete_clone(&environment, &Silent, &AtomicBool::new(false)).unwrap();
+        assert!(completed.was_pending);
+        assert_eq!(downloads(&server), [format!("{name}.bundle")]);
+        let base = bench.origin.git(["rev-parse", "HEAD~4"]);
+        assert_eq!(
+            is_told_of(&server, &base),
+            name != "base",
+            "the other is not what the list says"
+        );
+        assert_eq!(clone.git(["fsck", "--no-dangling"]), "");
+        assert_eq!(
+            clone.git(["rev-list", "--count", "HEAD"]),
+            bench.origin.git(["rev-list", "--count", "HEAD"])
+        );
+    }
 }
 
 #[test]

@@ -39,6 +39,31 @@ fn smart_http_takes_one_listing_and_two_fetches() {
 }
 
 #[test]
+fn long_lists_of_wants_are_sent_compressed() {
+    let bench = Bench::new();
+    for number in 0..30 {
+        let tree = bench.origin.git(["rev-parse", "HEAD^{tree}"]);
+        let commit = bench
+            .origin
+            .git(["commit-tree", "-m", &number.to_string(), &tree]);
+        let _ = bench.origin.git(["branch", &format!("b{number}"), &commit]);
+    }
+    let server = GitHttpServer::start(bench.dir.path());
+    let mut options = bench.options(&server.url("origin"));
+    options.filter = "blob:none".parse().unwrap();
+    bench.clone(&options).unwrap();
+    for request in server.requests() {
+        assert_eq!(
+            request.is_gzipped,
+            request.body.len() > 1024,
+            "{} bytes",
+            request.body.len()
+        );
+    }
+    assert!(server.requests().iter().any(|request| request.is_gzipped));
+}
+
+#[test]
 fn a_sparse_clone_asks_for_the_blobs_of_its_cone_at_once() {
     let bench = Bench::new();
     let server = GitHttpServer::start(bench.dir.path());

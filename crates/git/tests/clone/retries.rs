@@ -35,12 +35,16 @@ fn count(requests: &[Request], what: &str) -> usize {
     requests.iter().filter(asks).count()
 }
 
+/// Why something was tried again; nothing else may have been warned of.
 fn reasons(cloned: &Cloned) -> Vec<&str> {
-    let reason = |warning| match warning {
-        &Warning::Retrying { ref reason, .. } => reason.as_str(),
-        other => panic!("{other:?}"),
-    };
-    cloned.warnings.iter().map(reason).collect()
+    let mut reasons = Vec::new();
+    for warning in &cloned.warnings {
+        match warning {
+            Warning::Retrying { reason, .. } => reasons.push(reason.as_str()),
+            other => panic!("{other:?}"),
+        }
+    }
+    reasons
 }
 
 #[test]

@@ -147,6 +147,20 @@ impl Bench {
         })
     }
 
+    /// Tries to clone; answers why that failed, and the warnings before.
+    pub(crate) fn fail_to_clone(&self, options: &CloneOptions) -> (CloneError, Vec<Warning>) {
+        let told = Told::default();
+        let error = clone(
+            options,
+            &self.environment(),
+            &told,
+            &|_| {},
+            &AtomicBool::new(false),
+        )
+        .unwrap_err();
+        (error, told.warnings.into_inner().expect("nobody panics with it"))
+    }
+
     /// Clones with git into `theirs`, then runs `more` in the result.
     pub(crate) fn git_clone(&self, args: &[&str], url: &str, more: &[&str]) -> PathBuf {
         let path = self.path("theirs");

@@ -68,20 +68,18 @@ fn a_certificate_that_is_not_trusted_ends_it() {
     let Some(proxy) = TlsProxy::start(server.address()) else {
         return;
     };
-    let told = std::sync::atomic::AtomicBool::new(false);
-    let error = bench
-        .clone_until(&bench.options(&proxy.url("origin")), &told)
-        .unwrap_err();
+    let (error, warnings) = bench.fail_to_clone(&bench.options(&proxy.url("origin")));
+    assert_eq!(warnings, []);
     let CloneError::Remote(RemoteError::Unreachable { .. }) = &error else {
         panic!("{error:?}")
     };
-    assert!(headstart_in_one_line(&error).contains("certificate"), "{error:?}");
+    assert!(with_causes(&error).contains("certificate"), "{error:?}");
     assert_eq!(server.requests().len(), 0);
     bench.vars.push(("GIT_SSL_NO_VERIFY".into(), "1".into()));
     bench.clone(&bench.options(&proxy.url("origin"))).unwrap();
 }
 
-fn headstart_in_one_line(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(|error| format!("{error}: ")).collect()
 }

@@ -39,6 +39,7 @@ fn answer(stream: &mut TcpStream, shared: &Shared, head: &Head, body: Vec<u8>) -
         protocol: head.header("git-protocol").to_owned(),
         authorization: head.header("authorization").to_owned(),
         body: inflate(head, &body)?,
+        is_gzipped: !head.header("content-encoding").is_empty(),
         status: 0,
         sent_bytes: 0,
     });

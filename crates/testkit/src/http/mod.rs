@@ -33,6 +33,8 @@ pub struct Request {
     pub authorization: String,
     /// The body as sent, inflated when it was gzipped.
     pub body: Vec<u8>,
+    /// Whether it was.
+    pub is_gzipped: bool,
     /// The status answered; 0 until then.
     pub status: u16,
     /// Bytes of the answer's body that were sent.
