@@ -30,10 +30,7 @@ fn the_history_follows_on_its_own() {
     let origin = fixtures::rich(env.root().join("rich.git"));
     let server = GitHttpServer::start(env.root());
     let url = server.url("rich.git");
-    let run = env
-        .run(["clone", "--json", "--background", &url, "ours"])
-        .success();
-    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    let report = env.run(["clone", "--json", "--background", &url, "ours"]).success().json();
     assert_eq!(report["history_pending"], true);
     let ours = Repository::at(env.path("ours"));
     assert_eq!(ours.git(["status", "--porcelain"]), "");
@@ -102,14 +99,7 @@ fn what_the_background_could_not_do_is_told_and_resumed() {
 fn resuming_what_is_no_clone_is_an_error() {
     let env = machine();
     fs::create_dir(env.path("empty")).unwrap();
-    let run = env.run(["clone", "--resume", "empty"]).failure(1);
-    assert!(
-        run.stderr.contains("is not in a git repository"),
-        "{}",
-        run.stderr
-    );
-    let run = env
-        .run(["clone", "--resume", "empty", "--background", "x"])
-        .failure(2);
-    assert!(run.stderr.contains("cannot be used with"), "{}", run.stderr);
+    let _ = env.run(["clone", "--resume", "empty"]).code(1).says("is not in a git repository");
+    let args = ["clone", "--resume", "empty", "--background", "x"];
+    let _ = env.run(args).code(2).says("cannot be used with");
 }

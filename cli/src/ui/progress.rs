@@ -4,7 +4,7 @@
 //! to a label and a unit. Nothing here decides what happens next.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::Write as _,
     time::{Duration, Instant},
 };
@@ -38,6 +38,8 @@ pub(crate) struct ProgressBars {
     live: bool,
     multi: MultiProgress,
     steps: Mutex<HashMap<&'static str, Running>>,
+    /// Warnings that were given.
+    warned: Mutex<HashSet<String>>,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,7 @@ impl ProgressBars {
             live: live && !multi.is_hidden(),
             multi,
             steps: Mutex::default(),
+            warned: Mutex::default(),
         }
     }
 
@@ -123,8 +126,11 @@ impl ProgressBars {
         }
     }
 
-    /// A warning, whatever the mode.
+    /// A warning, whatever the mode; the same one is given once.
     pub(crate) fn warn(&self, text: &str) {
+        if !self.warned.lock().insert(text.to_owned()) {
+            return;
+        }
         if self.mode == OutputMode::Json {
             let document = serde_json::json!({ "schema": "headstart.warning/1", "message": text });
             self.stderr_line(&document.to_string());
