@@ -1,7 +1,7 @@
 //! Git: what headstart knows of repositories and how it gets them.
 //!
 //! Owns the protocol with remotes, filter specs, packs as they arrive, the working tree and index they become, sparse cones,
-//! and the clone that puts these together. The result of a clone is an ordinary repository that git accepts and continues.
+//! the clone that puts these together, and what changed between two commits wherever their objects are. The result of a clone is an ordinary repository that git accepts and continues.
 //! Knows nothing of stores, and prints nothing.
 //!
 //! Invariants:
@@ -10,6 +10,7 @@
 //! - the environment (git program, variables, terminal) is what [`GitEnvironment`] says, not this process's own.
 
 mod bundle;
+mod changes;
 mod clone;
 mod commit_graph;
 mod config;
@@ -32,6 +33,10 @@ mod worktree;
 pub use clone::{
     CloneOptions, CloneOutcome, CompletedHistory, History, HistoryState, SeedUse, background_log, clone,
     clone_with_seeds, complete_clone, history_state,
+};
+pub use changes::{
+    ChangedFile, Changes, ChangesError, ChangesOptions, CommitTree, FetchedObjects, FileStatus, NamedCommit,
+    TreeEntryKind, compare,
 };
 pub use environment::GitEnvironment;
 pub use error::CloneError;

@@ -386,6 +386,13 @@ impl Conversation<'_> {
         self.has_feature("shallow")
     }
 
+    /// Whether any object it has may be asked for, not only what refs point to.
+    pub(crate) fn gives_any_object(&self) -> bool {
+        let can = |name| self.handshake.capabilities.contains(name);
+        // Whoever gives any object says both. Version 2 has no such words: all are given.
+        self.takes_more_commands() || (can("allow-tip-sha1-in-want") && can("allow-reachable-sha1-in-want"))
+    }
+
     fn has_feature(&self, name: &str) -> bool {
         self.features().iter().any(|(feature, _)| *feature == name)
     }
