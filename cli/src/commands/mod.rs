@@ -1,5 +1,6 @@
 //! One file per subcommand, one folder per group; this file lists them.
 
+mod affected;
 mod bootstrap;
 mod cache;
 mod clone;
@@ -63,6 +64,7 @@ pub(crate) struct GlobalArgs {
 enum Command {
     Bootstrap(bootstrap::BootstrapArgs),
     Clone(clone::CloneArgs),
+    Affected(affected::AffectedArgs),
     #[command(subcommand)]
     Seed(seed::SeedCommand),
     #[command(subcommand)]
@@ -96,6 +98,7 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
         Command::Bootstrap(args) => bootstrap::run(ui, context, args),
         Command::Clone(args) => clone::run(ui, &context, args),
         Command::Seed(command) => seed::run(ui, &context, command),
+        Command::Affected(args) => affected::run(ui, &context, args),
         Command::Deps(command) => deps::run(ui, context, command),
         Command::Save(args) => save::run(ui, &context, args),
         Command::Restore(args) => restore::run(ui, &context, args),

@@ -1,8 +1,9 @@
 //! The shape of a settings file. Every key is listed in `docs/guide/configuration.md`.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 
 use headstart_deps::DepsConfig;
+use headstart_tasks::{AffectedConfig, ProjectConfig, TasksConfig};
 use serde::{Deserialize, Deserializer};
 
 /// A settings file: the system's, the user's, or a repository's `headstart.toml`.
@@ -12,6 +13,8 @@ pub(crate) struct SettingsFile {
     pub(crate) store: StoreSection,
     pub(crate) remote: RemoteSection,
     pub(crate) deps: Option<DepsConfig>,
+    pub(crate) projects: BTreeMap<String, ProjectConfig>,
+    pub(crate) affected: Option<AffectedConfig>,
 }
 
 /// `[store]`: the local store.
@@ -46,6 +49,25 @@ impl SettingsFile {
             Some("store.max-size")
         } else {
             None
+        }
+    }
+
+    /// The first key that only a repository's file may hold.
+    pub(crate) fn key_only_for_repositories(&self) -> Option<&'static str> {
+        if !self.projects.is_empty() {
+            Some("projects")
+        } else if self.affected.is_some() {
+            Some("affected")
+        } else {
+            None
+        }
+    }
+
+    /// What it says about the projects of a repository.
+    pub(crate) fn into_tasks(self) -> TasksConfig {
+        TasksConfig {
+            projects: self.projects,
+            affected: self.affected.unwrap_or_default(),
         }
     }
 }

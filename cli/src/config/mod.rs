@@ -73,6 +73,12 @@ impl Settings {
         let mut settings = Settings::default();
         for path in [Some(Path::new(SYSTEM_FILE)), user_file].into_iter().flatten() {
             if let Some(file) = load(path)? {
+                if let Some(key) = file.key_only_for_repositories() {
+                    return Err(
+                        CommandError::usage(format!("{} may not set {key}", path.display()))
+                            .hint("it belongs into the headstart.toml of a repository"),
+                    );
+                }
                 settings.apply(file, Origin::Trusted(path.to_owned()));
             }
         }
@@ -99,7 +105,9 @@ impl Settings {
     }
 
     fn apply(&mut self, file: SettingsFile, origin: Origin) {
-        let SettingsFile { store, remote, deps } = file;
+        let SettingsFile {
+            store, remote, deps, ..
+        } = file;
         if let Some(dir) = store.dir {
             self.store_dir = Some(Setting::new(dir, origin.clone()));
         }
@@ -124,13 +132,15 @@ fn load(path: &Path) -> Result<Option<SettingsFile>, CommandError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(CommandError::from_error(Kind::Usage, &error)),
     };
-    SettingsFile::parse(&text).map(Some).map_err(|error| {
-        CommandError::usage(format!(
-            "{} is not understood:\n{}",
-            path.display(),
-            error.to_string().trim_end()
-        ))
-        .hint("docs/guide/configuration.md lists every key")
+    parse(&text, &path.display().to_string()).map(Some)
+}
+
+/// Reads a settings file that is called `shown` in messages.
+pub(crate) fn parse(text: &str, shown: &str) -> Result<SettingsFile, CommandError> {
+    SettingsFile::parse(text).map_err(|error| {
+        let error = error.to_string();
+        CommandError::usage(format!("{shown} is not understood:\n{}", error.trim_end()))
+            .hint("docs/guide/configuration.md lists every key")
     })
 }
 
@@ -180,6 +190,16 @@ mod tests {
     fn a_repository_may_not_choose_local_paths() {
         let error = in_repository("[store]\ndir = '/tmp/x'\n").unwrap_err().to_text();
         assert!(error.contains("may not set store.dir"), "{error}");
+    }
+
+    #[test]
+    fn projects_are_the_business_of_repositories() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        fs::write(&path, "[projects.web]\npath = 'web'\n").unwrap();
+        let error = Settings::load_user(Some(&path)).unwrap_err().to_text();
+        assert!(error.contains("may not set projects"), "{error}");
+        assert!(in_repository("[projects.web]\npath = 'web'\n").is_ok());
     }
 
     #[test]

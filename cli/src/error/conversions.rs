@@ -2,9 +2,10 @@
 
 use headstart_deps::DepsError;
 use headstart_fs::PathError;
-use headstart_git::{CloneError, LocalError, RemoteError, seed::SeedError};
+use headstart_git::{ChangesError, CloneError, LocalError, RemoteError, seed::SeedError};
 use headstart_process::ProcessError;
 use headstart_store::{ParseEntryNameError, RestoreError, SaveError, StoreError};
+use headstart_tasks::TasksError;
 
 use super::{CommandError, Kind};
 
@@ -165,6 +166,57 @@ impl From<SeedError> for CommandError {
                 };
                 let command_error = CommandError::from_error(Kind::Failed, &error);
                 hint.into_iter().fold(command_error, CommandError::hint)
+            }
+        }
+    }
+}
+
+impl From<ChangesError> for CommandError {
+    fn from(error: ChangesError) -> Self {
+        match error {
+            ChangesError::Local(error) => error.into(),
+            error => {
+                let hint = match &error {
+                    ChangesError::UnknownRevision {
+                        remote: Some(url), ..
+                    } => Some(format!(
+                        "neither this repository nor {url} has it; `git ls-remote` lists what there is"
+                    )),
+                    ChangesError::UnknownRevision { .. } => Some(
+                        "give a branch, a tag, a full commit ID, or one of these with ~1 or ^2".to_owned(),
+                    ),
+                    ChangesError::NoDefaultBase => Some("say what to compare with: --base main".to_owned()),
+                    ChangesError::NoMergeBase { .. } => {
+                        Some("compare with a branch of the same history: --base <ref>".to_owned())
+                    }
+                    ChangesError::CannotDeepen { .. } => {
+                        Some("clone the whole history: `git fetch --unshallow`".to_owned())
+                    }
+                    ChangesError::Corrupt { .. } => Some("`git fsck` says what is wrong with it".to_owned()),
+                    ChangesError::NoWorkingTree => Some("leave --uncommitted out".to_owned()),
+                    _ => None,
+                };
+                let command_error = CommandError::from_error(Kind::Failed, &error);
+                hint.into_iter().fold(command_error, CommandError::hint)
+            }
+        }
+    }
+}
+
+impl From<TasksError> for CommandError {
+    fn from(error: TasksError) -> Self {
+        match error {
+            TasksError::Source(source) => match source.downcast::<ChangesError>() {
+                Ok(error) => (*error).into(),
+                Err(source) => CommandError::from_error(Kind::Failed, &TasksError::Source(source)),
+            },
+            error @ TasksError::Config { .. } => CommandError::from_error(Kind::Usage, &error)
+                .hint("docs/guide/affected.md says what headstart.toml may name"),
+            error @ TasksError::Malformed { .. } => CommandError::from_error(Kind::Failed, &error).hint(
+                "mend the file, or look for workspaces elsewhere: [affected] workspaces in headstart.toml",
+            ),
+            error @ TasksError::TooMany { .. } => {
+                CommandError::from_error(Kind::Failed, &error).hint("write narrower patterns")
             }
         }
     }
