@@ -107,6 +107,7 @@ pub fn compare<T>(
     let Comparison { objects, fetcher, .. } = comparison;
     let mut tree = CommitTree::new(new, objects, fetcher);
     let mut files = diff::compare_trees(tree.trees(), old, new)?;
+    tree.trees().end_comparison();
     if options.uncommitted {
         files = uncommitted::add(&repository, files, interrupt)?;
     }

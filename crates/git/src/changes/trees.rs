@@ -10,9 +10,11 @@ use super::{
     objects::{Objects, TreeEntry},
 };
 
-/// Fetches of single trees before whole ones are fetched: the upper levels are wide and shared by most commits, those below a
-/// path that differs are small, and every level costs a round trip.
-const SINGLE_LEVELS: u32 = 2;
+/// Fetches of single trees before whole ones are fetched, in a comparison: the upper levels are wide and shared by most
+/// commits, those below a path that differs are small, and every level costs a round trip.
+const LEVELS_TO_COMPARE: u32 = 2;
+/// The same for reading files: what is beside them is of no use.
+const LEVELS_TO_READ: u32 = 4;
 /// Trees held in memory at once.
 const MOST_CACHED: usize = 100_000;
 
@@ -21,7 +23,7 @@ pub(super) struct Trees<'r, 'c> {
     pub(super) objects: Objects,
     pub(super) fetcher: Fetcher<'r, 'c>,
     loaded: HashMap<ObjectId, Rc<[TreeEntry]>>,
-    fetches: u32,
+    levels_left: u32,
 }
 
 impl<'r, 'c> Trees<'r, 'c> {
@@ -30,8 +32,13 @@ impl<'r, 'c> Trees<'r, 'c> {
             objects,
             fetcher,
             loaded: HashMap::new(),
-            fetches: 0,
+            levels_left: LEVELS_TO_COMPARE,
         }
+    }
+
+    /// From now on, only paths that are asked for are of interest.
+    pub(super) fn end_comparison(&mut self) {
+        self.levels_left = LEVELS_TO_READ;
     }
 
     /// Makes sure that `ids` are here: one round trip for all that are not.
@@ -43,11 +50,11 @@ impl<'r, 'c> Trees<'r, 'c> {
         if missing.is_empty() {
             return Ok(());
         }
-        let want = match self.fetches < SINGLE_LEVELS {
-            true => Want::Trees,
-            false => Want::WholeTrees,
+        let want = match self.levels_left {
+            0 => Want::WholeTrees,
+            _ => Want::Trees,
         };
-        self.fetches += 1;
+        self.levels_left = self.levels_left.saturating_sub(1);
         self.objects = self.fetcher.fetch_objects(missing, want)?;
         Ok(())
     }
