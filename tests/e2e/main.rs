@@ -4,6 +4,7 @@
 //! level is tested there.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod affected;
 mod architecture;
 mod bootstrap;
 mod cache;

@@ -30,13 +30,13 @@ mod sparse;
 mod transport;
 mod worktree;
 
-pub use clone::{
-    CloneOptions, CloneOutcome, CompletedHistory, History, HistoryState, SeedUse, background_log, clone,
-    clone_with_seeds, complete_clone, history_state,
-};
 pub use changes::{
     ChangedFile, Changes, ChangesError, ChangesOptions, CommitTree, FetchedObjects, FileStatus, NamedCommit,
     TreeEntryKind, compare,
+};
+pub use clone::{
+    CloneOptions, CloneOutcome, CompletedHistory, History, HistoryState, SeedUse, background_log, clone,
+    clone_with_seeds, complete_clone, history_state,
 };
 pub use environment::GitEnvironment;
 pub use error::CloneError;

@@ -173,9 +173,9 @@ impl Walk {
             queue.push(tip, self.commits[&tip].time, flags[&tip]);
         }
         let mut common = Vec::new();
-        let mut ends = Vec::new();
+        let mut open_ends = BTreeSet::new();
         // Being behind a common ancestor spreads last: an end that looks one-sided may turn out to be reached by both.
-        while !queue.is_settled() || ends.iter().any(|end| flags[end] & BOTH != BOTH) {
+        while !queue.is_settled() || !open_ends.is_empty() {
             let Some(id) = queue.pop(&flags) else { break };
             let mut passed_on = flags[&id];
             if passed_on == BOTH {
@@ -185,7 +185,10 @@ impl Walk {
                 passed_on |= STALE;
             }
             let Some(parents) = self.parents(commits, id)? else {
-                ends.push(id);
+                match passed_on & BOTH == BOTH {
+                    true => open_ends.remove(&id),
+                    false => open_ends.insert(id),
+                };
                 continue;
             };
             for parent in parents {
@@ -198,11 +201,7 @@ impl Walk {
             }
         }
         common.retain(|id| flags[id] & STALE == 0);
-        ends.retain(|end| flags[end] & BOTH != BOTH);
-        Ok(Painted {
-            common,
-            open_ends: ends.into_iter().collect(),
-        })
+        Ok(Painted { common, open_ends })
     }
 
     /// The parents of a commit, all of them loaded; `None` where history ends.
