@@ -7,9 +7,10 @@ use gix::{ObjectId, protocol::handshake::Ref};
 
 use super::{ChangesError, objects::Objects, place::Place};
 use crate::{
+    filter_spec::FilterSpec,
     local::{FetchJob, LocalError, LocalRepository},
     progress::{Progress, Step, Warning},
-    remote::{Conversation, Depth, FetchRequest, Fetched, Remote, RemoteError},
+    remote::{Conversation, Depth, FetchRequest, Fetched, Remote, RemoteError, Session},
 };
 
 /// What was fetched.
@@ -63,7 +64,7 @@ pub(super) struct Fetcher<'r, 'c> {
     place: Option<Place<'r>>,
     remote_name: Option<Result<BString, LocalError>>,
     remote: &'c OnceCell<Remote<'r>>,
-    conversation: Option<Conversation<'c>>,
+    session: Option<Session<'c>>,
     /// All refs, where the remote lists them unasked.
     refs: Option<Vec<Ref>>,
     leaner: Leaner,
@@ -85,7 +86,7 @@ impl<'r, 'c> Fetcher<'r, 'c> {
             place: None,
             remote_name: Some(remote_name),
             remote,
-            conversation: None,
+            session: None,
             refs: None,
             leaner: Leaner::Trees,
             fetched: FetchedObjects::default(),
@@ -138,7 +139,9 @@ impl<'r, 'c> Fetcher<'r, 'c> {
     pub(super) fn find_refs(&mut self, names: &[&str]) -> Result<Vec<Ref>, ChangesError> {
         let listed = match self.refs.take() {
             Some(all) => all,
-            None => self.conversation()?.list_refs(names)?,
+            None => self
+                .session()?
+                .hold(|conversation| conversation.list_refs(names))?,
         };
         let found = listed
             .iter()
@@ -221,7 +224,11 @@ impl<'r, 'c> Fetcher<'r, 'c> {
         }
         let listed = match self.refs.take() {
             Some(all) => all,
-            None => self.conversation()?.list_refs(&["refs/heads/", "refs/tags/"])?,
+            None => {
+                let prefixes = ["refs/heads/", "refs/tags/"];
+                self.session()?
+                    .hold(|conversation| conversation.list_refs(&prefixes))?
+            }
         };
         let mut tips: Vec<ObjectId> = listed.iter().filter_map(advertised).collect();
         self.refs = Some(listed);
@@ -279,7 +286,7 @@ impl<'r, 'c> Fetcher<'r, 'c> {
             self.place = Some(Place::choose(self.original, remote.as_bstr())?);
         }
         self.conversation()?;
-        let mut conversation = self.conversation.take().expect("connected on the line above");
+        let mut session = self.session.take().expect("begun on the line above");
         let progress = self.progress;
         progress.start(Step::ReceiveHistory, None);
         let job = FetchJob {
@@ -289,13 +296,16 @@ impl<'r, 'c> Fetcher<'r, 'c> {
         };
         // Here, a remote owes what a filter leaves out; in a place of its own, nobody looks.
         let promisor = Some(b"".as_slice());
-        let fetched = self
-            .repository()
-            .fetch(&mut conversation, &url, request, promisor, &job)?;
+        let repository = self.repository();
+        let (fetched, goes_on) = session.hold(|conversation| {
+            let fetched = repository.fetch(conversation, &url, request, promisor, &job)?;
+            Ok::<_, LocalError>((fetched, conversation.takes_more_commands()))
+        })?;
         progress.finish(Step::ReceiveHistory);
-        if conversation.takes_more_commands() {
-            self.conversation = Some(conversation);
+        if !goes_on {
+            session.pause();
         }
+        self.session = Some(session);
         self.fetched.fetches += 1;
         self.fetched.bytes += fetched.pack.bytes;
         Ok(Fetched {
@@ -319,19 +329,23 @@ impl<'r, 'c> Fetcher<'r, 'c> {
         Ok(self.remote.get_or_init(|| remote))
     }
 
-    fn conversation(&mut self) -> Result<&mut Conversation<'c>, ChangesError> {
-        if self.conversation.is_none() {
-            let remote = self.remote()?;
+    fn session(&mut self) -> Result<&mut Session<'c>, ChangesError> {
+        if self.session.is_none() {
+            let mut session = Session::new(self.remote()?, self.progress);
             self.progress.start(Step::Connect, None);
-            let conversation = remote.connect()?;
+            let can_filter = session.conversation()?.can_filter();
             self.progress.finish(Step::Connect);
-            if !conversation.can_filter() && self.fetched == FetchedObjects::default() {
-                let filter = crate::filter_spec::FilterSpec::BlobNone;
+            if !can_filter {
+                let filter = FilterSpec::BlobNone;
                 self.progress.warn(&Warning::FilterUnsupported { filter });
             }
-            self.conversation = Some(conversation);
+            self.session = Some(session);
         }
-        Ok(self.conversation.as_mut().expect("set on the line above"))
+        Ok(self.session.as_mut().expect("set on the line above"))
+    }
+
+    fn conversation(&mut self) -> Result<&mut Conversation<'c>, ChangesError> {
+        Ok(self.session()?.conversation()?)
     }
 }
 

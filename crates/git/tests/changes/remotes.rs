@@ -100,7 +100,8 @@ fn over_http_a_few_requests_do() {
 
 #[test]
 fn a_connection_that_breaks_leaves_the_repository_as_it_was() {
-    let bench = Bench::with_a_topic();
+    let mut bench = Bench::with_a_topic();
+    bench.settings = vec![("http.maxRetries".into(), "0".into())];
     let server = GitHttpServer::start(bench.dir.path());
     for kind in [&["--depth=1"][..], &["--depth=1", "--filter=blob:none"]] {
         let args = [kind, &["--branch=topic"]].concat();
@@ -126,6 +127,23 @@ fn a_connection_that_breaks_leaves_the_repository_as_it_was() {
         assert_eq!(answer.lines(), by_git(&bench.origin, "main", "topic"));
         let _ = clone.git(["fsck", "--no-dangling"]);
     }
+}
+
+#[test]
+fn a_connection_that_breaks_once_is_no_failure() {
+    let mut bench = Bench::with_a_topic();
+    bench.settings = vec![("http.retryAfter".into(), "0".into())];
+    let server = GitHttpServer::start(bench.dir.path());
+    let clone = bench.shallow(&server);
+    let before = server.requests().len();
+    // The handshake, the branch, the history, the tree.
+    for request in 0..4 {
+        let number = server.requests().len() + request;
+        server.fail(On::Number(number), Fault::CutAfter(40));
+        let answer = bench.compare(&clone, "origin/main", "").unwrap();
+        assert_eq!(answer.lines(), by_git(&bench.origin, "main", "topic"));
+    }
+    assert!(server.requests().len() - before > 4 * 4);
 }
 
 #[test]
