@@ -11,7 +11,7 @@ use crate::{
     filter_spec::FilterSpec,
     local::FetchJob,
     progress::Step,
-    remote::{Depth, FetchRequest},
+    remote::{Depth, FetchRequest, Session},
     remote_url::redact,
 };
 
@@ -109,16 +109,17 @@ fn fetch(work: &Work<'_>, request: &FetchRequest<'_>) -> Result<u64, SeedError> 
         .remote_string(name.as_ref(), "url")
         .map(redact)
         .unwrap_or_default();
-    let mut conversation = remote.connect().map_err(crate::local::LocalError::from)?;
+    let mut session = Session::new(&remote, work.progress);
     work.progress.start(Step::ReceiveTip, None);
     let job = FetchJob {
         progress: work.progress,
         on_bytes: &|bytes| work.progress.advance(Step::ReceiveTip, bytes),
         interrupt: work.interrupt,
     };
-    let fetched = work
-        .repository
-        .fetch(&mut conversation, &url, request, Some(b""), &job)?;
+    let fetched = session.hold(|conversation| {
+        work.repository
+            .fetch(conversation, &url, request, Some(b""), &job)
+    })?;
     work.progress.finish(Step::ReceiveTip);
     Ok(fetched.pack.bytes)
 }
