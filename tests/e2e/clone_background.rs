@@ -30,7 +30,10 @@ fn the_history_follows_on_its_own() {
     let origin = fixtures::rich(env.root().join("rich.git"));
     let server = GitHttpServer::start(env.root());
     let url = server.url("rich.git");
-    let report = env.run(["clone", "--json", "--background", &url, "ours"]).success().json();
+    let report = env
+        .run(["clone", "--json", "--background", &url, "ours"])
+        .success()
+        .json();
     assert_eq!(report["history_pending"], true);
     let ours = Repository::at(env.path("ours"));
     assert_eq!(ours.git(["status", "--porcelain"]), "");
@@ -99,7 +102,10 @@ fn what_the_background_could_not_do_is_told_and_resumed() {
 fn resuming_what_is_no_clone_is_an_error() {
     let env = machine();
     fs::create_dir(env.path("empty")).unwrap();
-    let _ = env.run(["clone", "--resume", "empty"]).code(1).says("is not in a git repository");
+    let _ = env
+        .run(["clone", "--resume", "empty"])
+        .code(1)
+        .says("is not in a git repository");
     let args = ["clone", "--resume", "empty", "--background", "x"];
     let _ = env.run(args).code(2).says("cannot be used with");
 }

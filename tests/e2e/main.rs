@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod architecture;
+mod backfill;
 mod bootstrap;
 mod cache;
 mod clone;
@@ -16,6 +17,7 @@ mod clone_transports;
 mod deps;
 mod interruption;
 mod output;
+mod pull;
 mod remote;
 mod save_restore;
 mod seed;

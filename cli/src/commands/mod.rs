@@ -1,11 +1,13 @@
 //! One file per subcommand, one folder per group; this file lists them.
 
+mod backfill;
 mod bootstrap;
 mod cache;
 mod clone;
 mod completions;
 mod deps;
 mod doctor;
+mod pull;
 mod restore;
 mod save;
 mod seed;
@@ -63,6 +65,8 @@ pub(crate) struct GlobalArgs {
 enum Command {
     Bootstrap(bootstrap::BootstrapArgs),
     Clone(clone::CloneArgs),
+    Pull(pull::PullArgs),
+    Backfill(backfill::BackfillArgs),
     #[command(subcommand)]
     Seed(seed::SeedCommand),
     #[command(subcommand)]
@@ -96,6 +100,8 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
         Command::Bootstrap(args) => bootstrap::run(ui, context, args),
         Command::Clone(args) => clone::run(ui, &context, args),
         Command::Seed(command) => seed::run(ui, &context, command),
+        Command::Pull(args) => pull::run(ui, &context, args),
+        Command::Backfill(args) => backfill::run(ui, &context, args),
         Command::Deps(command) => deps::run(ui, context, command),
         Command::Save(args) => save::run(ui, &context, args),
         Command::Restore(args) => restore::run(ui, &context, args),

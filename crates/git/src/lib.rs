@@ -9,6 +9,8 @@
 //! - what a remote sends is untrusted: bounded in memory, verified, never outside of the repository's folder;
 //! - the environment (git program, variables, terminal) is what [`GitEnvironment`] says, not this process's own.
 
+mod backfill;
+mod bulk;
 mod bundle;
 mod clone;
 mod commit_graph;
@@ -20,6 +22,7 @@ mod filter_spec;
 mod local;
 mod pack;
 mod progress;
+mod pull;
 mod refs;
 mod remote;
 mod remote_url;
@@ -27,8 +30,11 @@ mod retry;
 pub mod seed;
 mod sparse;
 mod transport;
+mod tree_diff;
+mod tree_walk;
 mod worktree;
 
+pub use backfill::{BackfillOptions, BackfillOutcome, BackfillRange, backfill};
 pub use clone::{
     CloneOptions, CloneOutcome, CompletedHistory, History, HistoryState, SeedUse, background_log, clone,
     clone_with_seeds, complete_clone, history_state,
@@ -38,6 +44,7 @@ pub use error::CloneError;
 pub use filter_spec::{FilterSpec, ObjectType, ParseFilterSpecError};
 pub use local::LocalError;
 pub use progress::{Progress, Silent, Step, Warning};
+pub use pull::{PullError, PullOutcome, pull};
 pub use refs::Head;
 pub use remote::RemoteError;
 pub use remote_url::{ParseRemoteUrlError, default_directory};
