@@ -6,6 +6,7 @@
 
 mod affected;
 mod architecture;
+mod backfill;
 mod bootstrap;
 mod cache;
 mod clone;
@@ -17,6 +18,7 @@ mod clone_transports;
 mod deps;
 mod interruption;
 mod output;
+mod pull;
 mod remote;
 mod save_restore;
 mod seed;

@@ -1,12 +1,14 @@
 //! One file per subcommand, one folder per group; this file lists them.
 
 mod affected;
+mod backfill;
 mod bootstrap;
 mod cache;
 mod clone;
 mod completions;
 mod deps;
 mod doctor;
+mod pull;
 mod restore;
 mod save;
 mod seed;
@@ -65,6 +67,8 @@ enum Command {
     Bootstrap(bootstrap::BootstrapArgs),
     Clone(clone::CloneArgs),
     Affected(affected::AffectedArgs),
+    Pull(pull::PullArgs),
+    Backfill(backfill::BackfillArgs),
     #[command(subcommand)]
     Seed(seed::SeedCommand),
     #[command(subcommand)]
@@ -99,6 +103,8 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
         Command::Clone(args) => clone::run(ui, &context, args),
         Command::Seed(command) => seed::run(ui, &context, command),
         Command::Affected(args) => affected::run(ui, &context, args),
+        Command::Pull(args) => pull::run(ui, &context, args),
+        Command::Backfill(args) => backfill::run(ui, &context, args),
         Command::Deps(command) => deps::run(ui, context, command),
         Command::Save(args) => save::run(ui, &context, args),
         Command::Restore(args) => restore::run(ui, &context, args),

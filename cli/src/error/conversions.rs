@@ -2,7 +2,7 @@
 
 use headstart_deps::DepsError;
 use headstart_fs::PathError;
-use headstart_git::{ChangesError, CloneError, LocalError, RemoteError, seed::SeedError};
+use headstart_git::{ChangesError, CloneError, LocalError, PullError, RemoteError, seed::SeedError};
 use headstart_process::ProcessError;
 use headstart_store::{ParseEntryNameError, RestoreError, SaveError, StoreError};
 use headstart_tasks::TasksError;
@@ -125,24 +125,67 @@ impl From<LocalError> for CommandError {
         match error {
             LocalError::Interrupted => CommandError::interrupted(),
             LocalError::Remote(error) => error.into(),
-            LocalError::Io(error) => error.into(),
+            LocalError::Io(error) | LocalError::DiskFull(error) => error.into(),
             LocalError::Git(error) => error.into(),
             error => {
-                let hint = match &error {
-                    LocalError::NoRepository { .. } => "run it in a clone, or name one",
+                let (kind, hint) = match &error {
+                    LocalError::NoRepository { .. } => {
+                        (Kind::Usage, "go into a clone, or make one with `headstart clone`")
+                    }
+                    LocalError::OutsideWorktree { .. } | LocalError::NoSuchPath { .. } => {
+                        (Kind::Usage, "give paths of this repository")
+                    }
                     LocalError::UnsupportedObjectFormat { .. } => {
-                        "use git itself; docs/limitations.md has the reason"
+                        (Kind::Failed, "use git; docs/limitations.md has the reason")
                     }
-                    LocalError::NoRemote { .. } => "`git remote add origin <url>` names one",
-                    LocalError::Busy { .. } => "wait for it; `headstart doctor` tells how far it is",
-                    LocalError::Url(_) | LocalError::Setting { .. } => {
-                        "`git config --show-origin --get-regexp remote` shows where it is set"
+                    LocalError::Busy { .. } => (
+                        Kind::Failed,
+                        "wait for it; `headstart doctor` tells how far it is",
+                    ),
+                    LocalError::NoRemote { .. } | LocalError::Url(_) | LocalError::Setting { .. } => (
+                        Kind::Failed,
+                        "`git remote -v` and `git config --show-origin --list` show what is set",
+                    ),
+                    LocalError::CorruptPack { .. } => (
+                        Kind::Failed,
+                        "try again; if it stays, the repository at the origin wants a `git fsck`",
+                    ),
+                    _ => (Kind::Failed, "`git fsck` checks the repository"),
+                };
+                CommandError::from_error(kind, &error).hint(hint)
+            }
+        }
+    }
+}
+
+impl From<PullError> for CommandError {
+    fn from(error: PullError) -> Self {
+        match error {
+            PullError::Interrupted => CommandError::new(
+                Kind::Interrupted,
+                "stopped on request; the next `headstart pull` goes on from here",
+            ),
+            PullError::Local(error) => error.into(),
+            error => {
+                let hint = match &error {
+                    PullError::Bare { .. } => "`git fetch` updates a bare repository",
+                    PullError::Detached => "`git switch <branch>` checks a branch out",
+                    PullError::NoUpstream { .. } => {
+                        "`git branch --set-upstream-to=<remote>/<branch>` sets what it follows"
                     }
-                    LocalError::CorruptPack { .. } => {
-                        "try again; if it stays, the repository at the origin wants a `git fsck`"
+                    PullError::UpstreamGone { .. } => {
+                        "`git switch` to another branch, or set another upstream"
                     }
-                    LocalError::Repository { .. } => "`git fsck` tells more",
-                    _ => "free some space and run the command again",
+                    PullError::Diverged { .. } => {
+                        "`git rebase` or `git merge` it; `git reset --hard @{upstream}` drops what is here"
+                    }
+                    PullError::Rewritten { .. } => {
+                        "a `+` before the refspec in remote.<name>.fetch allows it"
+                    }
+                    PullError::InTheWay { .. } => "commit, stash or move away what is in the way",
+                    PullError::IndexChanged => "run the command again",
+                    PullError::Disconnected { .. } => "try again; if it stays, the origin wants a `git fsck`",
+                    _ => "the next `headstart pull` goes on from here; `git reset --hard` goes back",
                 };
                 CommandError::from_error(Kind::Failed, &error).hint(hint)
             }

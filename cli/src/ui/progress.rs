@@ -234,6 +234,9 @@ impl headstart_git::Progress for ProgressBars {
             Warning::SeedRefused { label, reason } => {
                 self.warn(&format!("{label} is not used: {reason}"));
             }
+            Warning::SparseNotCone => {
+                self.warn("the sparse patterns are no cone; everything is fetched, as with --all");
+            }
             Warning::EmptyRepository => self.warn("the origin is an empty repository"),
             Warning::RemoteHeadMissing => {
                 self.warn("the origin's HEAD names a branch it does not have; nothing is checked out");
@@ -267,6 +270,8 @@ fn git_step(step: headstart_git::Step) -> StepLabel {
         Step::ReceiveTip => ("Receiving the tip", Unit::Bytes),
         Step::WriteFiles => ("Writing files", Unit::Items("files")),
         Step::ReceiveHistory => ("Receiving history", Unit::Bytes),
+        Step::FindMissing => ("Looking for missing objects", Unit::Items("objects")),
+        Step::ReceiveMissing => ("Receiving missing objects", Unit::Bytes),
     };
     StepLabel { text, unit }
 }

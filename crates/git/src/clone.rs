@@ -445,32 +445,3 @@ fn is_remote_name(name: &BStr) -> bool {
     let tracking = [b"refs/remotes/".as_slice(), name, b"/branch"].concat();
     gix::validate::reference::name(tracking.as_bstr()).is_ok()
 }
-
-/// A URL without its user and password, as git writes it into logs.
-fn anonymized(url: &BStr) -> BString {
-    let Some((start, host)) = url.split_once_str("@") else {
-        return url.to_owned();
-    };
-    match start.split_once_str("://") {
-        Some((scheme, user)) if !user.contains(&b'/') => [scheme, b"://", host].concat().into(),
-        None if host.contains(&b':') && !start.contains(&b'/') => host.into(),
-        _ => url.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn logs_name_no_user() {
-        for (url, logged) in [
-            ("https://me:secret@host/a", "https://host/a"),
-            ("git@host:a/b", "host:a/b"),
-            ("/a/b@c", "/a/b@c"),
-            ("https://host/a@b", "https://host/a@b"),
-        ] {
-            assert_eq!(anonymized(BStr::new(url)), logged);
-        }
-    }
-}

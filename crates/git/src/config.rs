@@ -93,6 +93,14 @@ impl GitConfig {
         )
     }
 
+    /// All values of `key`, in order.
+    pub(crate) fn all(&self, key: &str) -> Vec<&BStr> {
+        let entries = self.entries.iter().filter(|entry| entry.key == key);
+        entries
+            .filter_map(|entry| Some(entry.value.as_ref()?.as_bstr()))
+            .collect()
+    }
+
     /// The last value of `key` as a boolean; what is no boolean counts as unset.
     pub(crate) fn boolean(&self, key: &str) -> Option<bool> {
         let entry = self.entries.iter().rfind(|entry| entry.key == key)?;

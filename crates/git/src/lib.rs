@@ -9,6 +9,8 @@
 //! - what a remote sends is untrusted: bounded in memory, verified, never outside of the repository's folder;
 //! - the environment (git program, variables, terminal) is what [`GitEnvironment`] says, not this process's own.
 
+mod backfill;
+mod bulk;
 mod bundle;
 mod changes;
 mod clone;
@@ -21,6 +23,7 @@ mod filter_spec;
 mod local;
 mod pack;
 mod progress;
+mod pull;
 mod refs;
 mod remote;
 mod remote_url;
@@ -28,8 +31,11 @@ mod retry;
 pub mod seed;
 mod sparse;
 mod transport;
+mod tree_diff;
+mod tree_walk;
 mod worktree;
 
+pub use backfill::{BackfillOptions, BackfillOutcome, BackfillRange, backfill};
 pub use changes::{
     ChangedFile, Changes, ChangesError, ChangesOptions, CommitTree, FetchedObjects, FileStatus, NamedCommit,
     TreeEntryKind, compare,
@@ -43,6 +49,7 @@ pub use error::CloneError;
 pub use filter_spec::{FilterSpec, ObjectType, ParseFilterSpecError};
 pub use local::LocalError;
 pub use progress::{Progress, Silent, Step, Warning};
+pub use pull::{PullError, PullOutcome, pull};
 pub use refs::Head;
 pub use remote::RemoteError;
 pub use remote_url::{ParseRemoteUrlError, default_directory};

@@ -4,9 +4,11 @@
 //! business of those who fetch.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{self, Write as _},
-    path::{Path, PathBuf},
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::{Component, Path, PathBuf},
     sync::atomic::AtomicBool,
     thread,
 };
@@ -17,6 +19,7 @@ use gix::{
     objs::{Exists as _, FindExt as _},
 };
 use headstart_fs::{AtPath as _, PathError};
+use headstart_process::ProcessError;
 
 use crate::{
     config::GitConfig,
@@ -26,11 +29,14 @@ use crate::{
     progress::{Progress, Warning},
     remote::{Conversation, FetchError, FetchRequest, Fetched, Remote},
     remote_url::RemoteUrl,
+    sparse::Cone,
 };
 
 mod error;
+mod objects;
 
 pub use error::LocalError;
+pub(crate) use objects::LocalObjects;
 
 /// A repository on this machine.
 #[derive(Debug)]
@@ -105,6 +111,11 @@ impl<'a> LocalRepository<'a> {
         }
     }
 
+    /// The same for a look at history: whatever is missing stays missing.
+    pub(crate) fn git_without_fetching(&self) -> headstart_process::Command {
+        self.git().env("GIT_NO_LAZY_FETCH", "1")
+    }
+
     /// Opens it with the user's configuration and without a look at this process's environment.
     pub(crate) fn open(&self) -> Result<gix::Repository, LocalError> {
         let permissions = gix::open::Permissions {
@@ -154,6 +165,26 @@ impl<'a> LocalRepository<'a> {
         self.config.string(full.to_str().ok()?)
     }
 
+    /// All values of `remote.<name>.<key>`.
+    pub(crate) fn remote_strings(&self, name: &BStr, key: &str) -> Vec<&BStr> {
+        let full = [b"remote.".as_slice(), name, b".", key.as_bytes()].concat();
+        full.to_str()
+            .map_or_else(|_| Vec::new(), |key| self.config.all(key))
+    }
+
+    /// Whether `tip` continues `start`.
+    pub(crate) fn is_ancestor(&self, start: ObjectId, tip: ObjectId) -> Result<bool, LocalError> {
+        let command = self.git_without_fetching();
+        let command = command
+            .args(["merge-base", "--is-ancestor"])
+            .args([start.to_string(), tip.to_string()]);
+        match command.run() {
+            Ok(_) => Ok(true),
+            Err(ProcessError::Failed { status, .. }) if status.code() == Some(1) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn remote_bool(&self, name: &BStr, key: &str) -> bool {
         self.remote_string(name, key).is_some_and(|value| {
             matches!(
@@ -177,6 +208,58 @@ impl<'a> LocalRepository<'a> {
     /// True where remote `name` owes objects that are missing here.
     pub(crate) fn is_promisor(&self, name: &BStr) -> bool {
         self.remote_bool(name, "promisor") || self.remote_string(name, "partialclonefilter").is_some()
+    }
+
+    /// The remote that owes the objects missing here; none for a clone that is no partial one.
+    pub(crate) fn promisor_name(&self) -> Result<Option<BString>, LocalError> {
+        let names = self.config.subsections("remote");
+        if !names.iter().any(|name| self.is_promisor(name)) {
+            return Ok(None);
+        }
+        let usual = self.remote_name()?;
+        if self.is_promisor(usual.as_ref()) {
+            return Ok(Some(usual));
+        }
+        let promisor = names.into_iter().find(|name| self.is_promisor(name));
+        Ok(promisor.map(BStr::to_owned))
+    }
+
+    /// The URL of remote `name` for messages.
+    pub(crate) fn shown_url(&self, name: &BStr) -> String {
+        let url = self.remote_string(name, "url").unwrap_or(name);
+        crate::remote_url::anonymized(url).to_string()
+    }
+
+    /// A path given in the folder of the environment, as trees spell it.
+    pub(crate) fn path_in_tree(&self, path: &Path) -> Result<BString, LocalError> {
+        let outside = || LocalError::OutsideWorktree {
+            path: path.to_owned(),
+        };
+        let root = self.workdir.as_deref().unwrap_or(&self.environment.folder);
+        let mut inner: Vec<&[u8]> = Vec::new();
+        let whole = self.environment.folder.join(path);
+        let below = whole.strip_prefix(root).map_err(|_| outside())?;
+        for component in below.components() {
+            match component {
+                Component::Normal(name) => inner.push(name.as_bytes()),
+                Component::ParentDir => drop(inner.pop().ok_or_else(outside)?),
+                Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+            }
+        }
+        Ok(inner.join(&b"/"[..]).into())
+    }
+
+    /// The cone of the sparse working tree: none where everything is checked out, and none inside where the patterns are no
+    /// cone.
+    pub(crate) fn sparse_cone(&self) -> Result<Option<Option<Cone>>, LocalError> {
+        if self.config.boolean("core.sparsecheckout") != Some(true) {
+            return Ok(None);
+        }
+        let path = self.git_dir.join("info/sparse-checkout");
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            text => Ok(Some(Cone::parse(&text.at("read", &path)?))),
+        }
     }
 
     /// Prepares to talk to remote `name`.
@@ -315,6 +398,11 @@ impl<'a> LocalRepository<'a> {
                 FetchError::Pack(error) => LocalError::from_pack(shown_url, error),
             })
     }
+}
+
+/// A path or revision for a command line.
+pub(crate) fn os_string(text: &BStr) -> OsString {
+    OsString::from_vec(text.to_vec())
 }
 
 /// Who follows a fetch.

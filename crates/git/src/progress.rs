@@ -15,6 +15,10 @@ pub enum Step {
     WriteFiles,
     /// The history, as the filter asks; or everything, for a full clone. Counts bytes.
     ReceiveHistory,
+    /// Looking for objects that a partial clone lacks. Counts those found.
+    FindMissing,
+    /// Those objects. Counts bytes.
+    ReceiveMissing,
 }
 
 /// Something worth a line that is no error.
@@ -62,6 +66,8 @@ pub enum Warning {
         /// Why.
         reason: String,
     },
+    /// The sparse patterns are no cone, so nothing is left out by them.
+    SparseNotCone,
     /// The remote says something, already stripped of control characters.
     Remote {
         /// One line.

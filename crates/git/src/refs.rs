@@ -28,7 +28,7 @@ pub(crate) struct RemoteRef {
 
 impl RemoteRef {
     /// The commit, or whatever else a tag was made for.
-    fn target(&self) -> ObjectId {
+    pub(crate) fn target(&self) -> ObjectId {
         self.peeled.unwrap_or(self.id)
     }
 }
@@ -230,6 +230,11 @@ impl RemoteRefs {
         }
     }
 
+    /// All but `HEAD`, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&BStr, RemoteRef)> {
+        self.refs.iter().map(|(name, target)| (name.as_bstr(), *target))
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.refs.len()
@@ -348,7 +353,7 @@ impl RemoteRefs {
         names.iter().find_map(|name| self.get(name.as_bstr()))
     }
 
-    fn get(&self, name: &BStr) -> Option<(&BStr, RemoteRef)> {
+    pub(crate) fn get(&self, name: &BStr) -> Option<(&BStr, RemoteRef)> {
         let (name, target) = self.refs.get_key_value(name.as_bytes().as_bstr())?;
         Some((name.as_ref(), *target))
     }

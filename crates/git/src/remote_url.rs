@@ -327,6 +327,18 @@ fn tidy(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
+/// A URL without its user and password, as git writes it into logs.
+pub(crate) fn anonymized(url: &BStr) -> BString {
+    let Some((start, host)) = url.split_once_str("@") else {
+        return url.to_owned();
+    };
+    match start.split_once_str("://") {
+        Some((scheme, user)) if !user.contains(&b'/') => [scheme, b"://", host].concat().into(),
+        None if host.contains(&b':') && !start.contains(&b'/') => host.into(),
+        _ => url.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -435,5 +447,17 @@ mod tests {
         }
         let credentials = parse("https://me:s%40x@host/a").unwrap().credentials();
         assert_eq!(credentials, (Some("me".to_owned()), Some("s@x".to_owned())));
+    }
+
+    #[test]
+    fn logs_name_no_user() {
+        for (url, logged) in [
+            ("https://me:secret@host/a", "https://host/a"),
+            ("git@host:a/b", "host:a/b"),
+            ("/a/b@c", "/a/b@c"),
+            ("https://host/a@b", "https://host/a@b"),
+        ] {
+            assert_eq!(anonymized(BStr::new(url)), logged);
+        }
     }
 }

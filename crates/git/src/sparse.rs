@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use bstr::ByteSlice as _;
 use headstart_fs::RelPath;
 
 /// The directories a sparse working tree keeps.
@@ -37,6 +38,25 @@ impl Cone {
             }
         }
         Cone { recursive, parents }
+    }
+
+    /// Reads `info/sparse-checkout`; `None` for patterns that git would not have written for a cone.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        let mut dirs = Vec::new();
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next() {
+            let dir = match line {
+                b"/*" if lines.peek().is_none() => &b""[..],
+                b"/*" | b"!/*/" => continue,
+                line => line.strip_prefix(b"/")?.strip_suffix(b"/")?,
+            };
+            let below = [b"!/", dir, b"/*/"].concat();
+            if lines.next_if_eq(&below.as_slice()).is_none() {
+                dirs.push(RelPath::parse(unescaped(dir)).ok()?);
+            }
+        }
+        let cone = Cone::new(dirs);
+        (cone.patterns() == text).then_some(cone)
     }
 
     /// Whether files directly in `dir` are kept.
@@ -89,6 +109,18 @@ fn in_byte_order(dirs: &BTreeSet<RelPath>) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
+fn unescaped(pattern: &[u8]) -> Vec<u8> {
+    let mut dir = Vec::with_capacity(pattern.len());
+    let mut bytes = pattern.iter();
+    while let Some(byte) = bytes.next() {
+        dir.extend(match byte {
+            b'\\' => bytes.next(),
+            byte => Some(byte),
+        });
+    }
+    dir
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +169,11 @@ mod tests {
                 String::from_utf8(by_git).unwrap(),
                 "{dirs:?}"
             );
+            assert_eq!(Cone::parse(&cone(dirs).patterns()), Some(cone(dirs)), "{dirs:?}");
+        }
+        assert_eq!(Cone::parse(b"/*\n"), Some(cone(&[""])));
+        for other in ["*.c\n", "/*\n!/*/\n/a/*\n", "/*\n!/*/\n/a/\n!/b/\n", "", "/a/\n"] {
+            assert_eq!(Cone::parse(other.as_bytes()), None, "{other:?}");
         }
     }
 }

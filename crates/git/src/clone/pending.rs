@@ -18,7 +18,6 @@ use headstart_fs::{
     publish::{Durability, replace},
 };
 
-use super::anonymized;
 use crate::{
     bundle::{Unbundled, Unbundling},
     environment::GitEnvironment,
@@ -27,6 +26,7 @@ use crate::{
     progress::{Progress, Step, Warning},
     refs::{RefPlan, RemoteRefs},
     remote::{Depth, FetchRequest, Session},
+    remote_url::anonymized,
 };
 
 /// Folder of ours in a git directory.

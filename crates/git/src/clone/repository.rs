@@ -12,13 +12,13 @@ use gix::ObjectId;
 use headstart_fs::{AtPath as _, PathError};
 use headstart_process::ProcessError;
 
-use super::anonymized;
 use crate::{
     config::GitConfig,
     environment::GitEnvironment,
     error::CloneError,
     filter_spec::FilterSpec,
     refs::{Head, RefPlan, RemoteRef},
+    remote_url::anonymized,
     sparse::Cone,
 };
 

@@ -64,6 +64,26 @@ pub enum LocalError {
         /// What is wrong.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// An object in it cannot be used.
+    #[error("object {id} of this repository cannot be used")]
+    Object {
+        /// Its name.
+        id: String,
+        /// What is wrong with it.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A path does not lie in the working tree.
+    #[error("{} is outside of the working tree", path.display())]
+    OutsideWorktree {
+        /// As it was given.
+        path: PathBuf,
+    },
+    /// A path is not in the checked-out commit.
+    #[error("there is no file {path} in HEAD")]
+    NoSuchPath {
+        /// From the root of the working tree.
+        path: bstr::BString,
+    },
     /// The remote did not give what was asked for; the error says whether trying again may help.
     #[error(transparent)]
     Remote(#[from] RemoteError),
@@ -93,6 +113,13 @@ impl LocalError {
     /// Whether the same may work when tried again.
     pub fn is_retryable(&self) -> bool {
         matches!(self, LocalError::Remote(error) if error.is_retryable())
+    }
+
+    pub(crate) fn object(id: gix::ObjectId, what: &'static str) -> Self {
+        LocalError::Object {
+            id: id.to_string(),
+            source: what.into(),
+        }
     }
 
     /// Git could not say what repository `folder` is in.

@@ -50,6 +50,9 @@ pub(crate) enum WorktreeError {
     /// The configuration cannot be used.
     #[error("the configuration of the repository cannot be used")]
     Config(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Another program wrote the index while files were written.
+    #[error("another program changed the index meanwhile")]
+    IndexChanged,
     /// The repository is bare.
     #[error("the repository has no working tree")]
     Bare,

@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     fs::File,
-    io::Write as _,
+    io::{Read as _, Write as _},
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
@@ -18,13 +18,20 @@ use std::{
 use gix::bstr::{BStr, BString, ByteSlice as _};
 use headstart_fs::{AtPath as _, PathError};
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 
 use super::index::FileStat;
 
 /// Directory handles kept open: enough that neighbours in a pack, which are neighbours in a directory, find theirs,
 /// and far below the usual limit of 1024 open files.
 const OPEN_DIRS: usize = 128;
+
+/// What to do about a directory that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Make,
+    Leave,
+}
 
 /// A directory of the working tree; made when the first file in it is.
 #[derive(Debug)]
@@ -60,6 +67,19 @@ impl Dir {
             name: name.to_owned(),
             state: Mutex::default(),
         })
+    }
+
+    /// The directory above, and the name in there; none for the root.
+    pub(super) fn parent_and_name(&self) -> Option<(&Arc<Dir>, &BStr)> {
+        Some((self.parent.as_ref()?, self.name.as_bstr()))
+    }
+
+    /// From the root down to this one.
+    pub(super) fn lineage(self: &Arc<Self>) -> Vec<Arc<Dir>> {
+        let above = |dir: &Arc<Dir>| dir.parent.clone();
+        let mut dirs: Vec<Arc<Dir>> = std::iter::successors(Some(self.clone()), above).collect();
+        dirs.reverse();
+        dirs
     }
 
     /// The path of `name` in this directory, from the root.
@@ -156,6 +176,77 @@ impl Files {
         self.stat(&handle, dir, name)
     }
 
+    /// Looks at what is there, without following a symlink or making a folder; `None` for nothing. Where a folder above is
+    /// no folder, there is nothing either.
+    pub(super) fn look(&self, dir: &Arc<Dir>, name: &BStr) -> Result<Option<rustix::fs::Stat>, PathError> {
+        let Some(handle) = self.existing(dir)? else {
+            return Ok(None);
+        };
+        match rustix::fs::statat(&handle, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(failed("look at", self.shown(dir, name), error)),
+        }
+    }
+
+    /// The content of a file, or the target of a symlink, as `stat` says.
+    pub(super) fn read(
+        &self,
+        dir: &Arc<Dir>,
+        name: &BStr,
+        stat: &rustix::fs::Stat,
+    ) -> Result<Vec<u8>, PathError> {
+        let path = || self.shown(dir, name);
+        let handle = self.handle(dir)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            let target = rustix::fs::readlinkat(&handle, name.as_bytes(), Vec::new())
+                .map_err(|error| failed("read the symlink", path(), error))?;
+            return Ok(target.into_bytes());
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&handle, name.as_bytes(), flags, Mode::empty())
+            .map_err(|error| failed("open", path(), error))?;
+        let mut content = Vec::with_capacity(stat.st_size as usize);
+        File::from(file)
+            .read_to_end(&mut content)
+            .map_err(|error| failed("read", path(), error))?;
+        Ok(content)
+    }
+
+    /// Removes a file or symlink that may be gone already.
+    pub(super) fn remove(&self, dir: &Arc<Dir>, name: &BStr) -> Result<(), PathError> {
+        self.unlink(dir, name, AtFlags::empty(), &[rustix::io::Errno::NOENT])
+    }
+
+    /// Removes a folder unless something is in it.
+    pub(super) fn remove_empty_dir(&self, dir: &Arc<Dir>, name: &BStr) -> Result<(), PathError> {
+        use rustix::io::Errno;
+        let tolerated = [
+            Errno::NOENT,
+            Errno::NOTEMPTY,
+            Errno::EXIST,
+            Errno::NOTDIR,
+            Errno::BUSY,
+        ];
+        self.unlink(dir, name, AtFlags::REMOVEDIR, &tolerated)
+    }
+
+    fn unlink(
+        &self,
+        dir: &Arc<Dir>,
+        name: &BStr,
+        flags: AtFlags,
+        tolerated: &[rustix::io::Errno],
+    ) -> Result<(), PathError> {
+        let Some(handle) = self.existing(dir)? else {
+            return Ok(());
+        };
+        match rustix::fs::unlinkat(&handle, name.as_bytes(), flags) {
+            Err(error) if !tolerated.contains(&error) => Err(failed("remove", self.shown(dir, name), error)),
+            _ => Ok(()),
+        }
+    }
+
     fn stat(&self, handle: &OwnedFd, dir: &Dir, name: &BStr) -> Result<FileStat, PathError> {
         rustix::fs::statat(handle, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW)
             .map(|stat| FileStat::from(&stat))
@@ -164,34 +255,56 @@ impl Files {
 
     /// The handle of a directory, made with its parents if need be.
     fn handle(&self, dir: &Arc<Dir>) -> Result<Arc<OwnedFd>, PathError> {
+        let handle = self.open_dir(dir, Missing::Make)?;
+        Ok(handle.expect("a directory that was just made exists, or making it was an error"))
+    }
+
+    /// The handle of a directory that may not be there: nothing, or something else in its place.
+    fn existing(&self, dir: &Arc<Dir>) -> Result<Option<Arc<OwnedFd>>, PathError> {
+        self.open_dir(dir, Missing::Leave)
+    }
+
+    fn open_dir(&self, dir: &Arc<Dir>, missing: Missing) -> Result<Option<Arc<OwnedFd>>, PathError> {
+        use rustix::io::Errno;
         let Some(parent) = &dir.parent else {
-            return Ok(self.root_handle.clone());
+            return Ok(Some(self.root_handle.clone()));
         };
         let mut state = dir.state.lock();
         if let Some(handle) = &state.handle {
-            return Ok(handle.clone());
+            return Ok(Some(handle.clone()));
         }
         // Locks are taken from a directory to its parents, never the other way.
-        let above = self.handle(parent)?;
+        let Some(above) = self.open_dir(parent, missing)? else {
+            return Ok(None);
+        };
         let shown = || self.shown(parent, dir.name.as_bstr());
-        if !state.made {
+        if !state.made && missing == Missing::Make {
             match rustix::fs::mkdirat(above.as_fd(), dir.name.as_bytes(), DIR_MODE) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => state.made = true,
+                Ok(()) | Err(Errno::EXIST) => state.made = true,
                 Err(error) => return Err(failed("create", shown(), error)),
             }
         }
-        let handle = rustix::fs::openat(
+        let opened = rustix::fs::openat(
             above.as_fd(),
             dir.name.as_bytes(),
             DIR_FLAGS | OFlags::NOFOLLOW,
             Mode::empty(),
-        )
-        .map_err(|error| failed("open", shown(), error))?;
-        let handle = Arc::new(handle);
+        );
+        let handle = match opened {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if missing == Missing::Leave => return Ok(None),
+            opened => Arc::new(opened.map_err(|error| failed("open", shown(), error))?),
+        };
         state.handle = Some(handle.clone());
         drop(state);
         self.remember_open(dir);
-        Ok(handle)
+        Ok(Some(handle))
+    }
+
+    /// Lets go of all handles, before directories are removed and others made in their place.
+    pub(super) fn close_dirs(&self) {
+        for dir in self.open.lock().drain(..) {
+            dir.state.lock().handle = None;
+        }
     }
 
     fn remember_open(&self, dir: &Arc<Dir>) {

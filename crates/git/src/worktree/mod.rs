@@ -29,17 +29,21 @@ use crate::{
 };
 
 mod attributes;
+mod changes;
 mod content;
 mod error;
 mod files;
 mod index;
 mod plan;
 mod tree;
+mod update;
 
 use attributes::{Converted, Converter, Drivers};
+pub(crate) use changes::{Change, Changes, ChangesError};
 pub(crate) use error::WorktreeError;
 use files::Files;
 use plan::{Job, Plan};
+pub(crate) use update::{Planned, UpdatePlan, UpdatedWorktree};
 
 /// What part of the tip is written.
 #[derive(Debug, Clone, Default)]
@@ -84,24 +88,13 @@ impl WorktreeWriter {
         options: WorktreeOptions,
     ) -> Result<Self, WorktreeError> {
         let root = repo.workdir().ok_or(WorktreeError::Bare)?;
-        let config = repo.config_snapshot();
-        let boolean = |key: &str, default: bool| -> Result<bool, WorktreeError> {
-            let value = config
-                .try_boolean(key)
-                .map_err(|error| WorktreeError::Config(error.into()))?;
-            Ok(value.unwrap_or(default))
-        };
-        let protect = component::Options {
-            protect_windows: cfg!(windows),
-            protect_hfs: boolean("core.protectHFS", cfg!(target_os = "macos"))?,
-            protect_ntfs: boolean("core.protectNTFS", true)?,
-        };
+        let protect = protection(repo)?;
         let converter = Converter::new(repo, tip)?;
         Ok(WorktreeWriter {
             plan: Mutex::new(Plan::new(tip, options.sparse, protect, converter.outermost())),
             files: Files::new(root)?,
             converter,
-            symlinks_as_files: !boolean("core.symlinks", true)?,
+            symlinks_as_files: !boolean(repo, "core.symlinks", true)?,
             index_path: repo.index_path(),
             verify: options.verify,
             written_files: AtomicU64::new(0),
@@ -273,6 +266,23 @@ impl ObjectSink for WorktreeWriter {
         self.take(id, kind, data, Drivers::Wait)
             .map_err(|error| PackError::Sink(error.into()))
     }
+}
+
+/// Which names are refused in this repository.
+pub(crate) fn protection(repo: &gix::Repository) -> Result<component::Options, WorktreeError> {
+    Ok(component::Options {
+        protect_windows: cfg!(windows),
+        protect_hfs: boolean(repo, "core.protectHFS", cfg!(target_os = "macos"))?,
+        protect_ntfs: boolean(repo, "core.protectNTFS", true)?,
+    })
+}
+
+fn boolean(repo: &gix::Repository, key: &str, default: bool) -> Result<bool, WorktreeError> {
+    let value = repo
+        .config_snapshot()
+        .try_boolean(key)
+        .map_err(|error| WorktreeError::Config(error.into()))?;
+    Ok(value.unwrap_or(default))
 }
 
 /// Puts an index in place by the lock file git uses. It is held for this moment only: one left by a kill would keep
