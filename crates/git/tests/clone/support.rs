@@ -150,8 +150,9 @@ impl Bench {
     /// Tries to clone; answers why that failed, and the warnings before.
     pub(crate) fn fail_to_clone(&self, options: &CloneOptions) -> (CloneError, Vec<Warning>) {
         let told = Told::default();
-        let error = clone(
+        let error = clone_with_seeds(
             options,
+            None,
             &self.environment(),
             &told,
             &|_| {},
