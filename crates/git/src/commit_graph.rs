@@ -65,7 +65,7 @@ impl CommitCollector {
     /// them has a parent that is not among them.
     pub(crate) fn write(self, git_dir: &Path) -> Result<bool, PathError> {
         let mut commits = self.commits.into_inner();
-        commits.sort_unstable_by(|left, right| left.id.cmp(&right.id));
+        commits.sort_unstable_by_key(|commit| commit.id);
         commits.dedup_by(|left, right| left.id == right.id);
         let Some(graph) = Graph::new(&commits).filter(|_| !commits.is_empty()) else {
             return Ok(false);
