@@ -150,15 +150,8 @@ impl Bench {
     /// Tries to clone; answers why that failed, and the warnings before.
     pub(crate) fn fail_to_clone(&self, options: &CloneOptions) -> (CloneError, Vec<Warning>) {
         let told = Told::default();
-        let error = clone_with_seeds(
-            options,
-            None,
-            &self.environment(),
-            &told,
-            &|_| {},
-            &AtomicBool::new(false),
-        )
-        .unwrap_err();
+        let (environment, never) = (self.environment(), AtomicBool::new(false));
+        let error = clone_with_seeds(options, None, &environment, &told, &|_| {}, &never).unwrap_err();
         (error, told.warnings.into_inner().expect("nobody panics with it"))
     }
 
