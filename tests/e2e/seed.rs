@@ -14,7 +14,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_headstart");
 
 /// An origin with some files and some history, and its server.
 struct Origin {
-    env: TestEnv,
+    _env: TestEnv,
     repository: Repository,
     server: GitHttpServer,
 }
@@ -38,7 +38,7 @@ impl Origin {
         let _ = repository.git(["tag", "-a", "v1", "-m", "one"]);
         Origin {
             server: GitHttpServer::start(env.root()),
-            env,
+            _env: env,
             repository,
         }
     }
