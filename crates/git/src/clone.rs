@@ -15,6 +15,7 @@ use std::{
 use bstr::{BStr, BString, ByteSlice as _};
 use gix::objs::Exists as _;
 use headstart_fs::RelPath;
+use headstart_process::ProcessError;
 
 use crate::{
     config::GitConfig,
@@ -201,7 +202,7 @@ struct Cloning<'a> {
 impl Cloning<'_> {
     fn run(&self, root: &Path) -> Result<CloneOutcome, CloneError> {
         let options = self.options;
-        let repository = NewRepository::init(root, self.environment)?;
+        let repository = NewRepository::begin(root, self.environment)?;
         let config = GitConfig::load(self.environment, repository.git_dir())?;
         let remote_name = config
             .string("clone.defaultremotename")
@@ -229,8 +230,15 @@ impl Cloning<'_> {
         self.progress.start(Step::Connect, None);
         let remote = Remote::new(url, &config, self.environment, repository.git_dir(), self.stop)?;
         let mut session = Session::new(&remote, self.progress);
+        // While the remote is asked, git makes the repository and tells what it knows: a program takes as long as an answer
+        // from nearby.
         let (listed, found, ident) = thread::scope(|scope| {
-            let asking = scope.spawn(|| repository.ident());
+            let making = scope.spawn(|| {
+                repository.init()?;
+                // Asked once, and needed to open the repository.
+                gix::path::env::installation_config();
+                Ok::<_, ProcessError>(repository.ident())
+            });
             let finding = seeds.as_ref().map(|seeds| scope.spawn(|| seeds.find(self.stop)));
             let listed =
                 session.hold(|conversation| conversation.list_refs(&["HEAD", "refs/heads/", "refs/tags/"]));
@@ -244,11 +252,12 @@ impl Cloning<'_> {
                         .join()
                         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
                 }),
-                asking
+                making
                     .join()
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             )
         });
+        let ident = ident?;
         let refs = RemoteRefs::new(listed?);
         self.progress.advance(Step::Connect, refs.len() as u64);
         self.progress.finish(Step::Connect);

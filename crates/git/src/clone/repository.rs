@@ -45,21 +45,29 @@ pub(super) struct Settings<'a> {
 }
 
 impl<'a> NewRepository<'a> {
-    /// Has git make an empty repository in the folder `root`, from the user's template.
-    pub(super) fn init(root: &'a Path, environment: &'a GitEnvironment) -> Result<Self, ProcessError> {
-        environment
+    /// Names a repository to be made in the folder `root`. Its git directory is there, so that programs may run in it, and
+    /// nothing else.
+    pub(super) fn begin(root: &'a Path, environment: &'a GitEnvironment) -> Result<Self, PathError> {
+        let git_dir = root.join(".git");
+        fs::create_dir(&git_dir).at("create", &git_dir)?;
+        Ok(NewRepository {
+            root,
+            git_dir,
+            environment,
+        })
+    }
+
+    /// Has git make an empty repository, from the user's template.
+    pub(super) fn init(&self) -> Result<(), ProcessError> {
+        self.environment
             .git()
             .args(["init", "--quiet"])
-            .arg(root)
+            .arg(self.root)
             // The refs below are written as files, and only SHA-1 is read, whatever the user's defaults are.
             .env("GIT_DEFAULT_REF_FORMAT", "files")
             .env("GIT_DEFAULT_HASH", "sha1")
             .run()?;
-        Ok(NewRepository {
-            root,
-            git_dir: root.join(".git"),
-            environment,
-        })
+        Ok(())
     }
 
     pub(super) fn git_dir(&self) -> &Path {
