@@ -13,6 +13,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -55,13 +56,20 @@ def run(command, prefix=(), **options):
     read, write = os.pipe()
     measure = [*prefix, sys.executable, "-I", "-S", "-c", MEASURE, str(write), *argv]
     os.sync()
-    done = subprocess.run(measure, stdin=subprocess.DEVNULL, capture_output=True, pass_fds=[write], **options)
-    os.close(write)
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(measure, **pipes, pass_fds=[write], start_new_session=True, **options) as measuring:
+        os.close(write)
+        try:
+            stdout, stderr = measuring.communicate()
+        except BaseException:
+            # A bench that is stopped leaves no contestant behind.
+            os.killpg(measuring.pid, signal.SIGKILL)
+            raise
     with open(read, "rb") as pipe:
         wall, cpu, peak_bytes, code = json.loads(pipe.read() or b"[0, 0, 0, -1]")
     if code != 0:
-        sys.exit(f"error: {command} ended with {code}:\n{done.stderr.decode(errors='replace')}")
-    return Sample(wall, cpu, peak_bytes, done.stdout.decode(errors="replace"), {})
+        sys.exit(f"error: {command} ended with {code}:\n{stderr.decode(errors='replace')}")
+    return Sample(wall, cpu, peak_bytes, stdout.decode(errors="replace"), {})
 
 
 def race(contestants, rounds, log):
