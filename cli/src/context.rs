@@ -110,6 +110,13 @@ impl Context {
         Ok(Setting::new(caches.join("headstart"), Origin::Default))
     }
 
+    /// False where the store's default place is in a home that does not exist: an account of a service, a container.
+    pub(crate) fn has_home_for_store(&self) -> bool {
+        let Ok(dir) = self.store_dir() else { return false };
+        let home = dir.value.ancestors().nth(2);
+        !matches!(dir.origin, Origin::Default) || home.is_some_and(Path::exists)
+    }
+
     /// URL of the remote store, if any, and who says so. An empty value switches off what a weaker layer names.
     pub(crate) fn remote(&self) -> Option<Setting<String>> {
         let remote = if let Some(url) = &self.args.remote {

@@ -122,12 +122,18 @@ impl<'a> StoreSeeds<'a> {
     }
 
     fn opened(&self) -> Option<&Opened> {
-        let open = || match self.context.open_stores(self.ui) {
-            Ok(stores) => Some(Opened::new(stores)),
-            Err(error) => {
-                self.ui
-                    .warn(format_args!("no seed is looked for: {}", error.one_line()));
-                None
+        let open = || {
+            // A home that is not there is not made for the sake of seeds.
+            if !self.context.has_home_for_store() {
+                return None;
+            }
+            match self.context.open_stores(self.ui) {
+                Ok(stores) => Some(Opened::new(stores)),
+                Err(error) => {
+                    self.ui
+                        .warn(format_args!("no seed is looked for: {}", error.one_line()));
+                    None
+                }
             }
         };
         self.opened.get_or_init(open).as_ref()
