@@ -104,7 +104,7 @@ fn resuming_what_is_no_clone_is_an_error() {
     fs::create_dir(env.path("empty")).unwrap();
     let _ = env
         .run(["clone", "--resume", "empty"])
-        .code(1)
+        .code(2)
         .says("is not in a git repository");
     let args = ["clone", "--resume", "empty", "--background", "x"];
     let _ = env.run(args).code(2).says("cannot be used with");

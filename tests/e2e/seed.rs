@@ -12,6 +12,9 @@ use crate::{
 
 const BINARY: &str = env!("CARGO_BIN_EXE_headstart");
 
+/// Files of an origin: many times as much as a chunk holds.
+const FILES: usize = 1000;
+
 /// An origin with some files and some history, and its server.
 struct Origin {
     _env: TestEnv,
@@ -28,7 +31,7 @@ impl Origin {
         let env = machine();
         let repository = Repository::create(env.root().join(name));
         repository.serve_filters();
-        many_files(repository.path(), 150);
+        many_files(repository.path(), FILES);
         repository.commit("many files");
         for number in 0..20 {
             repository.write("counter", format!("{number}\n"));
@@ -115,7 +118,7 @@ fn a_seed_on_this_machine_is_linked() {
         (&0.into(), &0.into())
     );
     assert!(report["seed"]["pack_bytes"].as_u64().unwrap() > 0);
-    assert_eq!(report["files_written"], 151);
+    assert_eq!(report["files_written"], FILES + 1);
     assert_cloned(&env, &origin, "ours");
     let packs = files(&env.path("ours/.git/objects/pack"));
     let packs = packs

@@ -8,6 +8,8 @@ use std::{
     fs, io,
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use headstart_fs::{AtPath as _, FileLock, PathError};
@@ -16,6 +18,9 @@ use crate::error::CloneError;
 
 const LOCK: &str = "lock";
 const CONTENT: &str = "clone";
+/// How often, and how long apart, it is tried to remove what a killed run left.
+const REMOVAL_ATTEMPTS: usize = 5;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(20);
 /// How folders for a clone into the folder around them start.
 const PREFIX_INSIDE: &str = ".headstart-clone-";
 
@@ -209,7 +214,23 @@ fn remove_debris(parent: &Path, prefix: &OsStr) {
             continue;
         }
         if let Ok(Some(_held)) = FileLock::try_exclusive(folder.join(LOCK)) {
-            let _ = fs::remove_dir_all(&folder);
+            remove_killed(&folder);
+        }
+    }
+}
+
+/// Takes away what a killed run left. A git that it had started may still be writing there, for a moment. The lock goes last:
+/// without it nobody takes the folder for debris again.
+fn remove_killed(folder: &Path) {
+    let content = folder.join(CONTENT);
+    for _ in 0..REMOVAL_ATTEMPTS {
+        match fs::remove_dir_all(&content) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => thread::sleep(REMOVAL_PAUSE),
+            _ => {
+                let _ = fs::remove_file(folder.join(LOCK));
+                let _ = fs::remove_dir(folder);
+                return;
+            }
         }
     }
 }
