@@ -8,6 +8,7 @@ use std::{
     fs, io,
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use headstart_fs::{AtPath as _, FileLock, PathError};
@@ -16,6 +17,9 @@ use crate::error::CloneError;
 
 const LOCK: &str = "lock";
 const CONTENT: &str = "clone";
+/// How often the removal of debris is tried, and the time between.
+const REMOVALS: u32 = 5;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(20);
 /// How folders for a clone into the folder around them start.
 const PREFIX_INSIDE: &str = ".headstart-clone-";
 
@@ -209,9 +213,25 @@ fn remove_debris(parent: &Path, prefix: &OsStr) {
             continue;
         }
         if let Ok(Some(_held)) = FileLock::try_exclusive(folder.join(LOCK)) {
-            let _ = fs::remove_dir_all(&folder);
+            // The lock last: with it, what cannot be removed now is debris for the next run.
+            if remove_content(&folder.join(CONTENT)) {
+                let _ = fs::remove_dir_all(&folder);
+            }
         }
     }
+}
+
+/// Removes what a killed run was making. A program it had started may still be writing there, though not for long.
+fn remove_content(content: &Path) -> bool {
+    (0..REMOVALS).any(|attempt| {
+        if attempt > 0 {
+            std::thread::sleep(REMOVAL_PAUSE);
+        }
+        match fs::remove_dir_all(content) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound && !content.exists(),
+        }
+    })
 }
 
 #[cfg(test)]
