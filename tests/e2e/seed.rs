@@ -12,9 +12,6 @@ use crate::{
 
 const BINARY: &str = env!("CARGO_BIN_EXE_headstart");
 
-/// Files of an origin: many times as much as a chunk holds.
-const FILES: usize = 1000;
-
 /// An origin with some files and some history, and its server.
 struct Origin {
     _env: TestEnv,
@@ -24,14 +21,14 @@ struct Origin {
 
 impl Origin {
     fn new() -> Self {
-        Self::with_files("origin")
+        Self::with_files(150)
     }
 
-    fn with_files(name: &str) -> Self {
+    fn with_files(count: usize) -> Self {
         let env = machine();
-        let repository = Repository::create(env.root().join(name));
+        let repository = Repository::create(env.root().join("origin"));
         repository.serve_filters();
-        many_files(repository.path(), FILES);
+        many_files(repository.path(), count);
         repository.commit("many files");
         for number in 0..20 {
             repository.write("counter", format!("{number}\n"));
@@ -106,7 +103,7 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn a_seed_on_this_machine_is_linked() {
-    let (origin, env) = (Origin::new(), machine());
+    let (origin, env) = (Origin::with_files(1500), machine());
     let pushed = push(&env, &origin);
     assert_eq!(
         (&pushed["outcome"], pushed["base"].is_null()),
@@ -118,7 +115,7 @@ fn a_seed_on_this_machine_is_linked() {
         (&0.into(), &0.into())
     );
     assert!(report["seed"]["pack_bytes"].as_u64().unwrap() > 0);
-    assert_eq!(report["files_written"], FILES + 1);
+    assert_eq!(report["files_written"], 1501);
     assert_cloned(&env, &origin, "ours");
     let packs = files(&env.path("ours/.git/objects/pack"));
     let packs = packs
@@ -143,7 +140,7 @@ fn a_seed_on_this_machine_is_linked() {
         more["stored_bytes"].as_u64().unwrap(),
     );
     // Chunks are large beside this repository.
-    assert!(second < first / 4, "{second} of {first}");
+    assert!(2 * second < first, "{second} of {first}");
     assert!(more["fetched_bytes"].as_u64().unwrap() < 4000, "{more}");
     forget_clones(&env);
     let report = json(clone(&env, &origin, "second"));

@@ -8,7 +8,6 @@ use std::{
     fs, io,
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
-    thread,
     time::Duration,
 };
 
@@ -18,8 +17,8 @@ use crate::error::CloneError;
 
 const LOCK: &str = "lock";
 const CONTENT: &str = "clone";
-/// How often, and how long apart, it is tried to remove what a killed run left.
-const REMOVAL_ATTEMPTS: usize = 5;
+/// How often the removal of debris is tried, and the time between.
+const REMOVALS: u32 = 5;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(20);
 /// How folders for a clone into the folder around them start.
 const PREFIX_INSIDE: &str = ".headstart-clone-";
@@ -214,25 +213,25 @@ fn remove_debris(parent: &Path, prefix: &OsStr) {
             continue;
         }
         if let Ok(Some(_held)) = FileLock::try_exclusive(folder.join(LOCK)) {
-            remove_killed(&folder);
+            // The lock last: with it, what cannot be removed now is debris for the next run.
+            if remove_content(&folder.join(CONTENT)) {
+                let _ = fs::remove_dir_all(&folder);
+            }
         }
     }
 }
 
-/// Takes away what a killed run left. A git that it had started may still be writing there, for a moment. The lock goes last:
-/// without it nobody takes the folder for debris again.
-fn remove_killed(folder: &Path) {
-    let content = folder.join(CONTENT);
-    for _ in 0..REMOVAL_ATTEMPTS {
-        match fs::remove_dir_all(&content) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => thread::sleep(REMOVAL_PAUSE),
-            _ => {
-                let _ = fs::remove_file(folder.join(LOCK));
-                let _ = fs::remove_dir(folder);
-                return;
-            }
+/// Removes what a killed run was making. A program it had started may still be writing there, though not for long.
+fn remove_content(content: &Path) -> bool {
+    (0..REMOVALS).any(|attempt| {
+        if attempt > 0 {
+            std::thread::sleep(REMOVAL_PAUSE);
         }
-    }
+        match fs::remove_dir_all(content) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound && !content.exists(),
+        }
+    })
 }
 
 #[cfg(test)]
