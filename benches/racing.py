@@ -186,7 +186,7 @@ def work_folder(parent, loop_gib):
         with open(image, "wb") as file:
             file.truncate(loop_gib << 30)
         mounted.mkdir()
-        subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-i", "4096", image], check=True)
         subprocess.run(["mount", "-o", "loop", image, mounted], check=True)
         try:
             yield mounted

@@ -18,6 +18,7 @@ use crate::{
     environment::GitEnvironment,
     local::{LocalError, LocalObjects, LocalRepository},
     progress::{Progress, Step, Warning},
+    remote::Session,
     sparse::Cone,
     tree_walk::{Selection, Task, TreeWalk},
 };
@@ -109,7 +110,7 @@ pub fn backfill(
         fetch: BulkFetch::new(
             &repository,
             name.as_ref(),
-            &remote,
+            Session::new(&remote, progress),
             options.batch_objects,
             progress,
             interrupt,

@@ -8,7 +8,7 @@ use gix::ObjectId;
 use crate::{
     local::{FetchJob, LocalError, LocalObjects, LocalRepository},
     progress::{Progress, Step},
-    remote::{Conversation, FetchRequest, Remote},
+    remote::{FetchRequest, Session},
 };
 
 /// What fetches in bulk brought.
@@ -23,9 +23,8 @@ pub(crate) struct Fetched {
 /// Fetches objects by name from one remote, over one connection where the protocol lets it.
 pub(crate) struct BulkFetch<'a> {
     repository: &'a LocalRepository<'a>,
-    remote: &'a Remote<'a>,
+    session: Session<'a>,
     shown_url: String,
-    conversation: Option<Conversation<'a>>,
     batch_objects: NonZeroUsize,
     progress: &'a dyn Progress,
     interrupt: &'a AtomicBool,
@@ -33,31 +32,25 @@ pub(crate) struct BulkFetch<'a> {
 }
 
 impl<'a> BulkFetch<'a> {
-    /// Prepares to fetch at most `batch_objects` at once. Connects when there is something to fetch.
+    /// Prepares to fetch at most `batch_objects` at once. Goes on with the conversation that `session` has, or begins one when
+    /// there is something to fetch.
     pub(crate) fn new(
         repository: &'a LocalRepository<'a>,
         name: &BStr,
-        remote: &'a Remote<'a>,
+        session: Session<'a>,
         batch_objects: NonZeroUsize,
         progress: &'a dyn Progress,
         interrupt: &'a AtomicBool,
     ) -> Self {
         BulkFetch {
             repository,
-            remote,
+            session,
             shown_url: repository.shown_url(name),
-            conversation: None,
             batch_objects,
             progress,
             interrupt,
             fetched: Fetched::default(),
         }
-    }
-
-    /// Goes on with a connection that has been made for something else.
-    pub(crate) fn resume(mut self, conversation: Conversation<'a>) -> Self {
-        self.conversation = conversation.takes_more_commands().then_some(conversation);
-        self
     }
 
     /// Fetches blobs; those next to each other in `ids` come in the same pack.
@@ -72,13 +65,10 @@ impl<'a> BulkFetch<'a> {
 
     fn fetch(&mut self, ids: &[ObjectId], filter: Option<&str>) -> Result<(), LocalError> {
         for batch in ids.chunks(self.batch_objects.get()) {
-            let mut conversation = match self.conversation.take() {
-                Some(conversation) => conversation,
-                None => self.remote.connect()?,
-            };
+            let can_filter = self.session.conversation()?.can_filter();
             let request = FetchRequest {
                 wants: batch.to_vec(),
-                filter: filter.filter(|_| conversation.can_filter()),
+                filter: filter.filter(|_| can_filter),
                 ..FetchRequest::default()
             };
             let job = FetchJob {
@@ -86,13 +76,14 @@ impl<'a> BulkFetch<'a> {
                 on_bytes: &|bytes| self.progress.advance(Step::ReceiveMissing, bytes),
                 interrupt: self.interrupt,
             };
-            let fetched =
+            let fetched = self.session.hold(|conversation| {
                 self.repository
-                    .fetch(&mut conversation, &self.shown_url, &request, Some(b""), &job)?;
+                    .fetch(conversation, &self.shown_url, &request, Some(b""), &job)
+            })?;
+            self.session.pause_if_over();
             self.fetched.objects += fetched.pack.objects;
             self.fetched.bytes += fetched.pack.bytes;
             self.fetched.batches += 1;
-            self.conversation = conversation.takes_more_commands().then_some(conversation);
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::{
     local::{LocalError, LocalObjects, LocalRepository},
     progress::{Progress, Step, Warning},
     refs::RemoteRefs,
-    remote::Remote,
+    remote::{Remote, Session},
     worktree::{self, Changes, Planned, UpdatePlan, UpdatedWorktree},
 };
 
@@ -162,24 +162,24 @@ struct Pull<'a> {
 impl<'a> Pull<'a> {
     fn run(self) -> Result<PullOutcome, PullError> {
         self.progress.start(Step::Connect, None);
-        let mut conversation = self.remote.connect()?;
+        let mut session = Session::new(self.remote, self.progress);
         let rules = RefRules::load(self.repository, self.upstream.remote.as_ref());
         let prefixes = rules.prefixes(self.upstream.name.as_ref())?;
         let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
-        let listed = RemoteRefs::new(conversation.list_refs(&prefixes)?);
+        let listed = RemoteRefs::new(session.hold(|conversation| conversation.list_refs(&prefixes))?);
         self.progress.advance(Step::Connect, listed.len() as u64);
         self.progress.finish(Step::Connect);
 
-        let fetched = self.fetch_refs(&mut conversation, &rules, &listed)?;
+        let fetched = self.fetch_refs(&mut session, &rules, &listed)?;
+        session.pause_if_over();
         let mut bulk = BulkFetch::new(
             self.repository,
             self.upstream.remote.as_ref(),
-            self.remote,
+            session,
             BATCH_OBJECTS,
             self.progress,
             self.interrupt,
-        )
-        .resume(conversation);
+        );
         let mut outcome = PullOutcome {
             branch: self.upstream.branch.clone(),
             remote: self.upstream.remote.clone(),

@@ -14,7 +14,7 @@ use crate::{
     local::{FetchJob, LocalError, LocalObjects},
     progress::{Step, Warning},
     refs::RemoteRefs,
-    remote::{Conversation, FetchRequest},
+    remote::{FetchRequest, Session},
 };
 
 /// How far the fetch has come.
@@ -29,7 +29,7 @@ impl Pull<'_> {
     /// Brings the refs of the remote, with the history they need as far as the filter goes.
     pub(super) fn fetch_refs(
         &self,
-        conversation: &mut Conversation<'_>,
+        session: &mut Session<'_>,
         rules: &RefRules,
         listed: &RemoteRefs,
     ) -> Result<FetchedRefs, PullError> {
@@ -63,7 +63,7 @@ impl Pull<'_> {
         };
         if !wants.is_empty() {
             let haves = refs::haves(repository, &objects, self.upstream.old, &updates, &local)?;
-            let pack = self.fetch_history(conversation, rules, listed, wants, haves)?;
+            let pack = self.fetch_history(session, rules, listed, wants, haves)?;
             (fetched.objects, fetched.bytes) = pack;
             objects = LocalObjects::open(repository)?;
         }
@@ -85,7 +85,7 @@ impl Pull<'_> {
 
     fn fetch_history(
         &self,
-        conversation: &mut Conversation<'_>,
+        session: &mut Session<'_>,
         rules: &RefRules,
         listed: &RemoteRefs,
         wants: Vec<ObjectId>,
@@ -94,7 +94,8 @@ impl Pull<'_> {
         let repository = self.repository;
         let filter = self.filter.to_string();
         let is_filtered = !self.filter.is_none();
-        if is_filtered && !conversation.can_filter() {
+        let can_filter = session.conversation()?.can_filter();
+        if is_filtered && !can_filter {
             let filter = self.filter.clone();
             self.progress.warn(&Warning::FilterUnsupported { filter });
         }
@@ -103,7 +104,7 @@ impl Pull<'_> {
             wants,
             haves,
             shallow: repository.shallow()?,
-            filter: (is_filtered && conversation.can_filter()).then_some(&filter),
+            filter: (is_filtered && can_filter).then_some(&filter),
             include_tag: rules.follows_tags(),
             ..FetchRequest::default()
         };
@@ -114,7 +115,9 @@ impl Pull<'_> {
             interrupt: self.interrupt,
         };
         let shown_url = repository.shown_url(self.upstream.remote.as_ref());
-        let fetched = repository.fetch(conversation, &shown_url, &request, promisor.as_deref(), &job)?;
+        let fetched = session.hold(|conversation| {
+            repository.fetch(conversation, &shown_url, &request, promisor.as_deref(), &job)
+        })?;
         repository.update_shallow(&fetched)?;
         self.progress.finish(Step::ReceiveHistory);
         Ok((fetched.pack.objects, fetched.pack.bytes))

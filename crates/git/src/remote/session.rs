@@ -34,6 +34,17 @@ impl<'a> Session<'a> {
         self.open = None;
     }
 
+    /// Ends the conversation after a fetch where the protocol has no more than one in it.
+    pub(crate) fn pause_if_over(&mut self) {
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|conversation| !conversation.takes_more_commands())
+        {
+            self.pause();
+        }
+    }
+
     /// Says and hears something, from the start again in a new conversation where that failed in a way that may pass.
     pub(crate) fn hold<T, E>(
         &mut self,
