@@ -141,7 +141,7 @@ pub(crate) struct CloneReport {
     worktree_ready_seconds: Option<f64>,
     /// Seconds until the history, or everything, was received and indexed; null where only the tip was fetched, or nothing.
     history_seconds: Option<f64>,
-    /// True where a process in the background fetches the history.
+    /// True where the history is still to come: by a process in the background, or, after a warning, by `--resume`.
     history_pending: bool,
     total_seconds: f64,
 }
@@ -221,7 +221,8 @@ fn start_background(directory: &Path) -> Result<(), CommandError> {
 
 fn resume(ui: &Ui, context: &Context, directory: PathBuf, detached: bool) -> Result<(), CommandError> {
     if detached {
-        // Fails where this process leads a group already, which then is one of its own.
+        // Away from the terminal: neither its signals nor a question on it may stop what nobody looks at. Fails only where
+        // somebody else than headstart started this process as the leader of a group.
         let _ = rustix::process::setsid();
     }
     let started = Instant::now();
@@ -406,7 +407,7 @@ impl CloneReport {
         };
         match self.history_pending {
             true => format!(
-                "Cloned into {}: {ready}the history follows in the background.",
+                "Cloned into {}: {ready}the history is still to come (`headstart doctor` tells how far it is).",
                 self.directory
             ),
             false => format!(

@@ -126,8 +126,12 @@ fn check_git(environment: &GitEnvironment) -> Check {
 
 fn check_store(context: &Context) -> Check {
     let opened = context.store_dir().and_then(|dir| {
+        let found = format!("{} ({})", dir.value.display(), dir.origin);
+        if !dir.value.exists() {
+            return Ok(format!("{found}, not made yet"));
+        }
         context.open_local_store()?;
-        Ok(format!("{} ({})", dir.value.display(), dir.origin))
+        Ok(found)
     });
     match opened {
         Ok(found) => Check::good("store", found),

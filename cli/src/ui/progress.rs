@@ -228,6 +228,7 @@ impl headstart_git::Progress for ProgressBars {
             Warning::HookFailed { message } => {
                 self.warn(&format!("the post-checkout hook failed: {message}"))
             }
+            Warning::RefLeft { message } => self.warn(&format!("a ref is left out: {message}")),
             Warning::CommitGraph { message } => {
                 self.warn(&format!("no commit-graph was written: {message}"));
             }

@@ -11,6 +11,7 @@ use std::{
     path::{Component, Path, PathBuf},
     sync::atomic::AtomicBool,
     thread,
+    time::{Duration, Instant},
 };
 
 use bstr::{BStr, BString, ByteSlice as _};
@@ -346,13 +347,17 @@ impl<'a> LocalRepository<'a> {
     ) -> Result<(), LocalError> {
         let path = self.shallow_path();
         let lock = path.with_extension("lock");
-        let mut file = fs::File::create_new(&lock).at("create", &lock)?;
+        let mut file = create_lock(&lock)?;
+        // Once it is renamed, the name is free for another's lock.
+        let mut renamed = false;
         let written = self.shallow().and_then(|mut boundary| {
             change(&mut boundary)?;
             boundary.sort();
             boundary.dedup();
             let lines: String = boundary.iter().map(|id| format!("{id}\n")).collect();
-            file.write_all(lines.as_bytes()).at("write", &lock)?;
+            file.write_all(lines.as_bytes())
+                .and_then(|()| file.sync_data())
+                .at("write", &lock)?;
             match boundary.is_empty() {
                 // Git takes an empty file for a repository that is still shallow.
                 true => fs::remove_file(&path)
@@ -361,12 +366,16 @@ impl<'a> LocalRepository<'a> {
                         _ => Err(error),
                     })
                     .at("remove", &path)?,
-                false => fs::rename(&lock, &path).at("rename the lock file to", &path)?,
+                false => {
+                    fs::rename(&lock, &path).at("rename the lock file to", &path)?;
+                    renamed = true;
+                }
             }
             Ok(())
         });
-        // Gone already where it was renamed.
-        fs::remove_file(&lock).ok();
+        if !renamed {
+            fs::remove_file(&lock).ok();
+        }
         written
     }
 
@@ -403,6 +412,24 @@ impl<'a> LocalRepository<'a> {
 /// A path or revision for a command line.
 pub(crate) fn os_string(text: &BStr) -> OsString {
     OsString::from_vec(text.to_vec())
+}
+
+/// How long another's lock is waited for: git holds it while it fetches.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+fn create_lock(path: &Path) -> Result<fs::File, PathError> {
+    let started = Instant::now();
+    loop {
+        match fs::File::create_new(path) {
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists && started.elapsed() < LOCK_PATIENCE =>
+            {
+                thread::sleep(LOCK_POLL);
+            }
+            created => return created.at("create", path),
+        }
+    }
 }
 
 /// Who follows a fetch.

@@ -40,6 +40,11 @@ pub enum Warning {
         /// What it said.
         message: String,
     },
+    /// A ref of the remote could not be written; `git fetch` tries again.
+    RefLeft {
+        /// What git said.
+        message: String,
+    },
     /// The commit-graph could not be written; git is slower without and no less right.
     CommitGraph {
         /// What git said.

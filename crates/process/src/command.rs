@@ -170,7 +170,8 @@ impl Command {
             command: format!("{} > {}", self.display(), log.display()),
             source,
         })?;
-        let mut command = self.prepare();
+        // In our group until it leaves it by itself: the leader of a group cannot begin a session.
+        let mut command = self.clone().foreground().prepare();
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         self.spawn(&mut command)?;
         Ok(())

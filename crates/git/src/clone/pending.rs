@@ -9,6 +9,8 @@ use std::{
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
+    thread,
+    time::Duration,
 };
 
 use bstr::{BStr, BString, ByteSlice};
@@ -17,6 +19,7 @@ use headstart_fs::{
     AtPath as _, FileLock, PathError,
     publish::{Durability, replace},
 };
+use headstart_process::ProcessError;
 
 use crate::{
     bundle::{Unbundled, Unbundling},
@@ -34,6 +37,9 @@ const FOLDER: &str = "headstart";
 const NOTE: &str = "history";
 const LOCK: &str = "lock";
 const LOG: &str = "log";
+/// How often, and how long apart, the lock is tried.
+const LOCK_ATTEMPTS: usize = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// First line of the note; a number for each format there was.
 const FORMAT: &str = "headstart-history 1";
 
@@ -164,8 +170,8 @@ pub fn background_log(directory: &Path) -> PathBuf {
 /// How far the history of the clone is that the folder of `environment` is in.
 pub fn history_state(environment: &GitEnvironment) -> Result<HistoryState, LocalError> {
     let repository = LocalRepository::discover(environment)?;
-    let folder = repository.git_dir.join(FOLDER);
-    if PendingHistory::load(&repository.git_dir)?.is_none() {
+    let folder = repository.common_dir.join(FOLDER);
+    if PendingHistory::load(&repository.common_dir)?.is_none() {
         return Ok(HistoryState::Complete);
     }
     let log = folder.join(LOG);
@@ -197,17 +203,13 @@ pub fn complete_clone(
     interrupt: &AtomicBool,
 ) -> Result<CompletedHistory, LocalError> {
     let repository = LocalRepository::discover(environment)?;
-    if PendingHistory::load(&repository.git_dir)?.is_none() {
+    if PendingHistory::load(&repository.common_dir)?.is_none() {
         return Ok(CompletedHistory::default());
     }
-    let folder = repository.git_dir.join(FOLDER);
-    let Some(_lock) = FileLock::try_exclusive(folder.join(LOCK))? else {
-        return Err(LocalError::Busy {
-            path: repository.git_dir.clone(),
-        });
-    };
+    let folder = repository.common_dir.join(FOLDER);
+    let _lock = lock(&folder, &repository)?;
     // Who held the lock before may have done it.
-    let Some(pending) = PendingHistory::load(&repository.git_dir)? else {
+    let Some(pending) = PendingHistory::load(&repository.common_dir)? else {
         return Ok(CompletedHistory::default());
     };
     let completed = Completion {
@@ -222,6 +224,19 @@ pub fn complete_clone(
     Ok(completed)
 }
 
+/// Waits a little: whoever only looks holds the lock for a moment.
+fn lock(folder: &Path, repository: &LocalRepository<'_>) -> Result<FileLock, LocalError> {
+    for _ in 0..LOCK_ATTEMPTS {
+        if let Some(lock) = FileLock::try_exclusive(folder.join(LOCK))? {
+            return Ok(lock);
+        }
+        thread::sleep(LOCK_PAUSE);
+    }
+    Err(LocalError::Busy {
+        path: repository.git_dir.clone(),
+    })
+}
+
 struct Completion<'a> {
     repository: &'a LocalRepository<'a>,
     pending: &'a PendingHistory,
@@ -231,6 +246,8 @@ struct Completion<'a> {
 
 impl Completion<'_> {
     fn run(&self) -> Result<CompletedHistory, LocalError> {
+        // Before the remote is asked: what moves from now on is newer than what it says.
+        let before = self.local_refs()?;
         let name = self.pending.remote.as_bstr();
         let filter = self.repository.filter_of(name)?;
         self.progress.start(Step::Connect, None);
@@ -255,6 +272,11 @@ impl Completion<'_> {
         );
         wants.sort();
         wants.dedup();
+        if self.is_unshallowed()? {
+            // By an earlier attempt, or by git: what is here is here with all it reaches.
+            let objects = self.repository.open()?.objects;
+            wants.retain(|id| !objects.exists(id));
+        }
         let mut completed = CompletedHistory {
             was_pending: true,
             ..CompletedHistory::default()
@@ -300,9 +322,25 @@ impl Completion<'_> {
             completed.bytes = unbundled.bytes + fetched.pack.bytes;
             self.repository.settle_shallow(&fetched.shallow)?;
         }
-        completed.refs = self.write_refs(&targets, &listed)?;
+        completed.refs = self.write_refs(&before, &targets, &listed)?;
         self.write_commit_graph();
         Ok(completed)
+    }
+
+    /// Whether nothing of the boundary is left that the clone had to begin with.
+    fn is_unshallowed(&self) -> Result<bool, LocalError> {
+        Ok(self.pending.depth.is_none() && self.repository.shallow()?.is_empty())
+    }
+
+    /// Names and objects of all refs here.
+    fn local_refs(&self) -> Result<HashMap<BString, BString>, LocalError> {
+        let listed = self
+            .repository
+            .git()
+            .args(["for-each-ref", "--format=%(refname) %(objectname)"])
+            .run()?;
+        let refs = ByteSlice::lines(listed.stdout.as_slice()).filter_map(|line| line.split_once_str(" "));
+        Ok(refs.map(|(name, id)| (name.into(), id.into())).collect())
     }
 
     /// A full history is asked for as what is missing. Of a filtered one, the trees of the tip come again: told what is
@@ -335,27 +373,27 @@ impl Completion<'_> {
         })
     }
 
-    /// Writes the refs the clone left out. Tags that are here already stay as they are, as with `git fetch`.
-    fn write_refs(&self, targets: &[(&BString, ObjectId)], listed: &RemoteRefs) -> Result<usize, LocalError> {
-        let existing = self
-            .repository
-            .git()
-            .args(["for-each-ref", "--format=%(refname) %(objectname)"])
-            .run()?;
-        let existing: HashMap<&[u8], &[u8]> = ByteSlice::lines(existing.stdout.as_slice())
-            .filter_map(|line| line.split_once_str(" "))
-            .collect();
+    /// Writes the refs the clone left out. Tags that are here already stay as they are, as with `git fetch`, and so does what
+    /// the user's own git has moved since `before`.
+    fn write_refs(
+        &self,
+        before: &HashMap<BString, BString>,
+        targets: &[(&BString, ObjectId)],
+        listed: &RemoteRefs,
+    ) -> Result<usize, LocalError> {
+        let existing = self.local_refs()?;
         let objects = self.repository.open()?.objects;
         let followed = self.pending.followed_tags.iter().filter_map(|name| {
             let id = listed.target(name.as_ref())?;
             objects.exists(&id).then_some((name, id))
         });
-        let mut lines = Vec::new();
-        let mut written = 0;
+        let mut updates = Vec::new();
         for (name, id) in targets.iter().copied().chain(followed) {
             let hex = id.to_string();
-            let before = existing.get(name.as_slice());
-            if before.is_some_and(|before| name.starts_with(b"refs/tags/") || *before == hex.as_bytes()) {
+            let now = existing.get(name);
+            let is_settled = now != before.get(name)
+                || now.is_some_and(|now| name.starts_with(b"refs/tags/") || *now == hex.as_bytes());
+            if is_settled {
                 continue;
             }
             if !objects.exists(&id) {
@@ -364,17 +402,31 @@ impl Completion<'_> {
                     source: format!("{id} is not in it, which {name} is").into(),
                 });
             }
-            lines.extend_from_slice(&[b"update ", name.as_slice(), b" ", hex.as_bytes(), b"\n"].concat());
-            written += 1;
+            let null = ObjectId::null(id.kind()).to_string();
+            let old = now.map_or(null.as_bytes(), |now| now.as_slice());
+            updates.push(
+                [
+                    b"update ",
+                    name.as_slice(),
+                    b" ",
+                    hex.as_bytes(),
+                    b" ",
+                    old,
+                    b"\n",
+                ]
+                .concat(),
+            );
         }
-        self.git()
-            .args(["update-ref", "--stdin"])
-            .stdin(lines)
-            .run_interruptible(self.interrupt)?;
+        self.update(&updates)?;
+        // Many refs would be as many files. They serve all the same where somebody else is at it.
+        let _ = self
+            .git()
+            .args(["pack-refs", "--all"])
+            .run_interruptible(self.interrupt);
         let remote_head = [b"refs/remotes/", self.pending.remote.as_slice(), b"/HEAD"].concat();
         if let Some(branch) = &self.pending.remote_head
-            && !existing.contains_key(remote_head.as_slice())
-            && (existing.contains_key(branch.as_slice()) || targets.iter().any(|(name, _)| *name == branch))
+            && !existing.contains_key(remote_head.as_bstr())
+            && (existing.contains_key(branch) || targets.iter().any(|(name, _)| *name == branch))
         {
             let url = self.repository.remote_string(self.pending.remote.as_ref(), "url");
             let message = [b"clone: from ".as_slice(), &anonymized(url.unwrap_or_default())].concat();
@@ -384,11 +436,28 @@ impl Completion<'_> {
                 .args(args.map(|arg| os(arg.as_bstr())))
                 .run()?;
         }
-        // As many files as refs otherwise.
-        self.git()
-            .args(["pack-refs", "--all"])
-            .run_interruptible(self.interrupt)?;
-        Ok(written)
+        Ok(updates.len())
+    }
+
+    /// All at once; where one stands in the way of that (a tag of the user's that is a folder of the remote's), one by one.
+    fn update(&self, updates: &[Vec<u8>]) -> Result<(), LocalError> {
+        let update_ref = |lines: Vec<u8>| {
+            let command = self.git().args(["update-ref", "--stdin"]).stdin(lines);
+            command.run_interruptible(self.interrupt)
+        };
+        match update_ref(updates.concat()) {
+            Err(ProcessError::Failed { .. }) => {}
+            done => return done.map(drop).map_err(LocalError::from),
+        }
+        for line in updates {
+            match update_ref(line.clone()) {
+                Err(error @ ProcessError::Failed { .. }) => self.progress.warn(&Warning::RefLeft {
+                    message: error.to_string(),
+                }),
+                done => done.map(drop)?,
+            }
+        }
+        Ok(())
     }
 
     /// Git in the repository; a clone writes no logs for the refs of a remote.

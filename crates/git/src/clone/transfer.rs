@@ -149,18 +149,20 @@ impl Transfer<'_> {
                 })
                 .ok()
         };
+        let receive_history = || or_stop(self.receive_history(&mut Session::new(self.remote, self.progress)));
         let (tip, history) = thread::scope(|scope| {
-            let history = thread::Builder::new()
+            let beside = thread::Builder::new()
                 .name("history".to_owned())
-                .spawn_scoped(scope, || {
-                    or_stop(self.receive_history(&mut Session::new(self.remote, self.progress)))
-                });
+                .spawn_scoped(scope, receive_history);
             let tip = or_stop(self.run_tip(session, trees_first));
-            let history = history.expect("the system has room for one more thread").join();
-            (
-                tip,
-                history.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            )
+            let history = match beside {
+                Ok(beside) => beside
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                // No room for one more thread: one after the other.
+                Err(_) => tip.as_ref().and_then(|_| receive_history()),
+            };
+            (tip, history)
         });
         if let Some(error) = first_error.into_inner() {
             return Err(error);

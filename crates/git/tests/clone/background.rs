@@ -130,7 +130,8 @@ fn what_git_unshallows_needs_no_more_than_the_refs() {
     let clone = start(&bench, |_| {});
     let _ = clone.git(["fetch", "-q", "--unshallow"]);
     assert_valid(&clone);
-    let _ = complete(&bench, &clone).unwrap();
+    let completed = complete(&bench, &clone).unwrap();
+    assert_eq!((completed.was_pending, completed.objects), (true, 0));
     let theirs = bench.git_clone(&["--filter=blob:none"], &bench.origin.file_url(), &[]);
     assert_eq!(
         clone.git(["for-each-ref"]),
@@ -162,6 +163,47 @@ fn the_origin_may_move_on_and_lose_branches_meanwhile() {
             .success()
     );
     assert_eq!(clone.git(["merge-base", "HEAD", "origin/main~1"]).len(), 40);
+}
+
+#[test]
+fn what_the_user_moves_meanwhile_stays_moved() {
+    let bench = Bench::new();
+    let clone = start(&bench, |_| {});
+    // As a push does, after the remote has said where its refs are.
+    let path = clone.path().to_owned();
+    let _ = clone.git(["commit", "-q", "--allow-empty", "-m", "pushed"]);
+    let pushed = clone.git(["rev-parse", "HEAD"]).trim().to_owned();
+    std::thread::scope(|scope| {
+        let completing = scope.spawn(|| complete(&bench, &clone));
+        let asked = path.join(".git/objects/pack");
+        while !fs::read_dir(&asked)
+            .unwrap()
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().starts_with("tmp_pack_"))
+            && !completing.is_finished()
+        {
+            std::thread::yield_now();
+        }
+        let _ = Repository::at(&path).git(["update-ref", "refs/remotes/origin/main", &pushed]);
+        assert!(completing.join().unwrap().unwrap().was_pending);
+    });
+    assert_eq!(
+        clone.git(["rev-parse", "refs/remotes/origin/main"]).trim(),
+        pushed
+    );
+    assert_valid(&clone);
+}
+
+#[test]
+fn a_ref_in_the_way_costs_that_ref_only() {
+    let bench = Bench::new();
+    let clone = start(&bench, |_| {});
+    let _ = clone.git(["update-ref", "refs/remotes/origin/feature", "HEAD"]);
+    let _ = complete(&bench, &clone).unwrap();
+    assert_valid(&clone);
+    let _ = clone.git(["rev-parse", "--verify", "refs/tags/annotated"]);
+    let state = history_state(&environment(&bench, clone.path())).unwrap();
+    assert_eq!(state, HistoryState::Complete);
 }
 
 #[test]
