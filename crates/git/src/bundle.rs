@@ -108,13 +108,18 @@ pub(crate) struct Unbundling<'a> {
 impl Unbundling<'_> {
     /// Asks the remote for its bundles and fetches those that fit. One warning says what was left, if anything.
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<Unbundled, RemoteError> {
-        let list = match session.hold(Conversation::list_bundles)? {
-            None => return Ok(Unbundled::default()),
-            Some(Ok(list)) => list,
-            Some(Err(error)) => {
-                self.warn(&self.remote.shown_url(), &error);
-                return Ok(Unbundled::default());
-            }
+        let leave = |session: &mut Session<'_>, error: &dyn Error| {
+            // Not all of the answer may have been read.
+            session.pause();
+            self.warn(&self.remote.shown_url(), error);
+            Ok(Unbundled::default())
+        };
+        let list = match session.hold(Conversation::list_bundles) {
+            Ok(None) => return Ok(Unbundled::default()),
+            Ok(Some(Ok(list))) => list,
+            Ok(Some(Err(error))) => return leave(session, &error),
+            Err(RemoteError::Interrupted) => return Err(RemoteError::Interrupted),
+            Err(error) => return leave(session, &error),
         };
         let matching = list.matching(self.filter);
         let Some(first) = matching.first() else {

@@ -404,12 +404,15 @@ impl Conversation<'_> {
                     .map_err(gix::Error::from_error)?;
                 match line.as_bstr() {
                     Some(line) if lines.len() < MOST_BUNDLE_LINES => lines.push(line.to_owned()),
-                    _ => break,
+                    _ => return Ok(None),
                 }
             }
-            Ok(lines)
+            Ok(Some(lines))
         })?;
-        Ok(Some(BundleList::parse(lines.iter().map(|line| line.as_bstr()))))
+        Ok(Some(match lines {
+            Some(lines) => BundleList::parse(lines.iter().map(|line| line.as_bstr())),
+            None => Err(ParseListError::TooLong),
+        }))
     }
 
     /// Sends a command of version 2 and has `read` read the answer.

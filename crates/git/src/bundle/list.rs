@@ -48,7 +48,7 @@ pub(crate) enum ParseListError {
     #[error("the list of bundles has no mode")]
     Mode,
     /// It is longer than is looked at.
-    #[error("the list has more than {MOST_BUNDLES} bundles")]
+    #[error("the list of bundles is too long")]
     TooLong,
 }
 

@@ -330,3 +330,23 @@ fn a_repository_on_this_machine_may_name_files_on_it() {
         "none came twice but the base of a thin delta"
     );
 }
+
+#[test]
+fn a_remote_that_fails_to_list_its_bundles_is_cloned_without_them() {
+    let mut bench = bundled();
+    bench.vars.push(("GIT_HTTP_MAX_RETRIES".into(), "0".into()));
+    let server = serve(&bench, &[("mode", "all"), ("a.uri", "/files/base.bundle")]);
+    let answer = |body| Fault::answer(200, "application/x-git-upload-pack-result", body);
+    for (fault, why) in [
+        (answer("0013ERR no bundles\n0000"), "no bundles"),
+        (answer("what?"), "hung up"),
+        (Fault::CutAfter(10), "hung up"),
+        (Fault::status(404), "not found"),
+        (Fault::status(500), "status 500"),
+    ] {
+        server.fail_times(1, On::FetchAsking("command=bundle-uri"), fault);
+        let cloned = clone(&bench, &server, "none");
+        assert_left(&cloned, &server.url("origin"), why);
+        std::fs::remove_dir_all(&cloned.outcome.directory).unwrap();
+    }
+}
