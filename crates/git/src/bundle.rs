@@ -24,6 +24,7 @@ use crate::{
     pack::{PackError, ReceiveOptions, receive_pack},
     progress::{Progress, Warning},
     remote::{Conversation, FetchError, Remote, RemoteError, Session, sanitized},
+    remote_url::redact,
     retry::in_one_line,
 };
 
@@ -143,7 +144,7 @@ impl Unbundling<'_> {
         // Where all is to end, it is no fault of the bundle's.
         if !self.interrupt.load(Ordering::Relaxed) {
             self.progress.warn(&Warning::BundleLeft {
-                uri: sanitized(uri.as_bytes()),
+                uri: sanitized(redact(uri.into()).as_bytes()),
                 reason: in_one_line(reason),
             });
         }

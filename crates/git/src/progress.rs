@@ -59,7 +59,7 @@ pub enum Warning {
     },
     /// A bundle that the remote names was left; what is in it comes from the remote itself.
     BundleLeft {
-        /// Where it is, as the remote has written it.
+        /// Where it is, as the remote has written it, without secrets.
         uri: String,
         /// Why, in one line.
         reason: String,

@@ -26,7 +26,7 @@ use crate::{
     config::GitConfig,
     credential::{self, Credential},
     environment::GitEnvironment,
-    remote_url::RemoteUrl,
+    remote_url::{RemoteUrl, redact},
     retry::RetryPolicy,
     transport::{self, Ending, Failure, FailureSlot, HttpClient, HttpSettings, Patience, Transport},
 };
@@ -171,7 +171,7 @@ impl<'a> Remote<'a> {
             let location = client.location();
             let (asks, shown) = match location.origin() == url.origin() {
                 true => (url, shown),
-                false => (&location, location.to_string()),
+                false => (&location, redact(location.as_str().into())),
             };
             if !client.is_authorized(asks)
                 && let Some((user, password)) = credential::find_in_netrc(asks, self.environment)

@@ -191,25 +191,51 @@ pub fn default_directory(url: &BStr) -> Option<BString> {
     (!name.is_empty() && name != "." && name != "..").then_some(name)
 }
 
-/// Takes secrets out of a URL, for messages: passwords, and users of HTTP, who may be tokens.
+/// Takes secrets out of a URL, for messages: passwords, users of all but ssh, who may be tokens, and queries and fragments,
+/// which may be signatures. Takes relative URLs as well, and texts that were meant to be one.
 pub(crate) fn redact(text: &BStr) -> String {
-    let shown = || text.to_str_lossy().into_owned();
-    let Some((scheme, rest)) = split_scheme(text) else {
-        return shown();
+    let text = text.trim();
+    let (start, rest) = text.split_at(authority_start(text));
+    let scheme = start
+        .strip_suffix(b"://")
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let is_ssh = matches!(&scheme[..], b"ssh" | b"git+ssh" | b"ssh+git");
+    let (authority, path) = rest.split_at(match start {
+        b"" => 0,
+        _ => rest.find_byteset(b"/\\").unwrap_or(rest.len()),
+    });
+    // Not every user of a password knows which characters end the part it is in.
+    let (user, host) = match authority.rsplit_once_str("@") {
+        Some((user, host)) if is_ssh => match user.split_once_str(":") {
+            Some((user, _)) => ([user, b":***@"].concat(), host),
+            None => ([user, b"@"].concat(), host),
+        },
+        Some((_, host)) => (Vec::new(), host),
+        None => (Vec::new(), authority),
     };
-    let (authority, path) = rest.split_at(rest.find_byteset(b"/?#").unwrap_or(rest.len()));
-    let Some((user, host)) = authority.rsplit_once_str("@") else {
-        return shown();
+    let mut shown = [host, path].concat();
+    if !is_ssh && scheme != b"file" {
+        shown.truncate(shown.find_byteset(b"?#").unwrap_or(shown.len()));
+    }
+    [start, &user, &shown].concat().to_str_lossy().into_owned()
+}
+
+/// Where the part of a URL starts that may name a user, as lenient as those who read URLs; 0 where there is none.
+fn authority_start(text: &[u8]) -> usize {
+    let is_web = |scheme: &&str| {
+        let start = text.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()))
     };
-    let user = match user.split_once_str(":") {
-        _ if scheme.to_ascii_lowercase().starts_with(b"http") => b"".to_vec(),
-        Some((user, _)) => [user, b":***@"].concat(),
-        None => [user, b"@"].concat(),
-    };
-    [scheme, b"://", &user, host, path]
-        .concat()
-        .to_str_lossy()
-        .into_owned()
+    if let Some(scheme) = ["http:", "https:"].into_iter().find(is_web) {
+        let rest = &text[scheme.len()..];
+        return text.len() - rest.trim_start_with(|c| matches!(c, '/' | '\\')).len();
+    }
+    match text.find("://") {
+        Some(at) if text[..at].find_byteset(b"/?#").is_none() => at + "://".len(),
+        _ if text.starts_with(b"//") => "//".len(),
+        _ => 0,
+    }
 }
 
 fn split_scheme(text: &BStr) -> Option<(&[u8], &[u8])> {
@@ -436,11 +462,23 @@ mod tests {
             ("https://token@host/a@b", "https://host/a@b"),
             ("ssh://me:secret@host:22/a", "ssh://me:***@host:22/a"),
             ("ssh://me@host/a", "ssh://me@host/a"),
+            ("ssh://host/a#b?c", "ssh://host/a#b?c"),
+            ("git@host:a/b", "git@host:a/b"),
+            ("file:///a#b", "file:///a#b"),
+            ("https://host/a?X-Amz-Signature=secret#more", "https://host/a"),
+            ("https://host?secret", "https://host"),
+            ("https://me:sec#ret@host/a", "https://host/a"),
+            ("s3://key:secret@bucket/a?secret", "s3://bucket/a"),
+            (" HTTPS:me:secret@host/a", "HTTPS:host/a"),
+            ("https:\\\\me:secret@host\\a@b", "https:\\\\host\\a@b"),
+            ("//me:secret@host/a?secret", "//host/a"),
+            ("/a/b@c?to=https://secret@host", "/a/b@c"),
         ] {
             assert_eq!(redact(BStr::new(url)), shown);
         }
         for (url, shown) in [
             ("https://me:s%40x@host/a", "https://host/a"),
+            ("https://me@host/a?secret", "https://host/a"),
             ("ssh://me:secret@host:22/a", "ssh://me:***@host:22/a"),
         ] {
             assert_eq!(parse(url).unwrap().to_string(), shown);

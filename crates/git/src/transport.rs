@@ -55,7 +55,7 @@ pub(crate) enum Failure {
         content_type: String,
         text: Option<String>,
     },
-    /// The server sends to another place, which is not followed.
+    /// The server sends to another place, which is not followed and shown without secrets.
     Redirected { to: String },
     /// A setting cannot be followed.
     Setting(io::Error),

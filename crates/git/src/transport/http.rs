@@ -21,6 +21,7 @@ use reqwest::{
 use tokio::runtime::Runtime;
 
 use super::{Failure, POLL, Patience, Transport};
+use crate::remote_url::redact;
 
 mod exchange;
 mod gzip;
@@ -250,15 +251,35 @@ impl HttpClient {
                 let exchange = Exchange::answered(self, patience, response);
                 return Ok(Box::new(Body::new(&exchange)));
             }
-            let to = redirection(&response, &url).map_err(|failure| patience.failure.fail(failure))?;
+            let to = self
+                .redirection(&response, &url)
+                .map_err(|failure| patience.failure.fail(failure))?;
             if !self.settings.follow_redirects {
-                let to = to.to_string();
-                return Err(patience.failure.fail(Failure::Redirected { to }));
+                return Err(patience.failure.fail(not_followed(to.as_str())));
             }
             url = to;
         }
-        let to = url.to_string();
-        Err(patience.failure.fail(Failure::Redirected { to }))
+        Err(patience.failure.fail(not_followed(url.as_str())))
+    }
+
+    /// The place an answer redirects to: never from https to http.
+    fn redirection(&self, response: &Response, from: &url::Url) -> Result<url::Url, Failure> {
+        let location = response.headers().get(header::LOCATION);
+        let location = location.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let mut to = from.join(location).map_err(|_| not_followed(location))?;
+        // Who may log in there is not for the server to say.
+        let _ = to.set_username("");
+        let _ = to.set_password(None);
+        match to.scheme() == "https" || to.scheme() == from.scheme() {
+            true => Ok(to),
+            false => Err(not_followed(to.as_str())),
+        }
+    }
+}
+
+fn not_followed(to: &str) -> Failure {
+    Failure::Redirected {
+        to: redact(to.into()),
     }
 }
 
@@ -266,23 +287,6 @@ impl HttpClient {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
     value.trim().parse().ok().map(Duration::from_secs)
-}
-
-/// The place an answer redirects to; never from https to http.
-fn redirection(response: &Response, from: &url::Url) -> Result<url::Url, Failure> {
-    let location = response.headers().get(header::LOCATION);
-    let location = location.and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let refused = || Failure::Redirected {
-        to: location.to_owned(),
-    };
-    let mut to = from.join(location).map_err(|_| refused())?;
-    // Who may log in there is not for the server to say.
-    let _ = to.set_username("");
-    let _ = to.set_password(None);
-    match to.scheme() == "https" || to.scheme() == from.scheme() {
-        true => Ok(to),
-        false => Err(refused()),
-    }
 }
 
 impl Drop for HttpClient {
@@ -408,8 +412,8 @@ impl Backend<'_> {
         tail: &str,
         redirects: usize,
     ) -> Result<url::Url, Failure> {
-        let to = redirection(response, from)?;
-        let refused = || Failure::Redirected { to: to.to_string() };
+        let to = self.client.redirection(response, from)?;
+        let refused = || not_followed(to.as_str());
         let base = to.as_str().strip_suffix(tail).ok_or_else(refused)?;
         if !self.client.settings.follow_redirects || redirects >= MAX_REDIRECTS {
             return Err(refused());

@@ -350,3 +350,29 @@ fn a_remote_that_fails_to_list_its_bundles_is_cloned_without_them() {
         std::fs::remove_dir_all(&cloned.outcome.directory).unwrap();
     }
 }
+
+#[test]
+fn what_signs_a_url_is_not_shown() {
+    let bench = bundled();
+    for redirected in [false, true] {
+        let signed = "http://me:s3cret@127.0.0.1:1/x?X-Amz-Signature=s3cret#s3cret";
+        let listed = if redirected { "/files/base.bundle" } else { signed };
+        let server = serve(&bench, &[("mode", "all"), ("a.uri", listed)]);
+        let target = "ftp://me:s3cret@host/x?s3cret";
+        server.fail(On::Path("/files/base.bundle"), Fault::Redirect(target.to_owned()));
+        let cloned = clone(&bench, &server, "none");
+        let [Warning::BundleLeft { uri, reason }] = &cloned.warnings[..] else {
+            panic!("{:?}", cloned.warnings)
+        };
+        assert!(
+            !uri.contains("s3cret") && !reason.contains("s3cret"),
+            "{uri}: {reason}"
+        );
+        let (shown, why) = match redirected {
+            true => (listed, "to ftp://host/x, which"),
+            false => ("http://127.0.0.1:1/x", "cannot connect"),
+        };
+        assert_left(&cloned, shown, why);
+        std::fs::remove_dir_all(&cloned.outcome.directory).unwrap();
+    }
+}
