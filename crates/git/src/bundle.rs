@@ -9,7 +9,7 @@ use std::{
     error::Error,
     fs,
     io::{self, BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
@@ -17,6 +17,7 @@ use std::{
 use gix::ObjectId;
 use headstart_fs::{AtPath as _, PathError};
 use headstart_process::ProcessError;
+use rustix::fs::OFlags;
 
 use crate::{
     environment::GitEnvironment,
@@ -53,6 +54,15 @@ pub(crate) enum BundleError {
     /// It is at a place that this remote may not send anybody to.
     #[error("the remote may not lead there")]
     Refused,
+    /// It is to be reached in a way that the user does not allow.
+    #[error("{protocol} is not allowed by protocol.allow")]
+    NotAllowed {
+        /// The way.
+        protocol: String,
+    },
+    /// Something else than a file is in its place, such as a pipe that nobody writes to.
+    #[error("it is no regular file")]
+    NotAFile,
     /// The place it is at.
     #[error(transparent)]
     Remote(#[from] RemoteError),
@@ -214,11 +224,13 @@ impl Unbundling<'_> {
         bytes: &AtomicU64,
     ) -> Result<Vec<ObjectId>, BundleError> {
         let unpack = |input: &mut dyn BufRead| self.unpack(input, quarantine, bytes);
-        match bundle.location(self.remote.url()).ok_or(BundleError::Refused)? {
-            Location::Local(path) => {
-                let file = fs::File::open(&path).at("open", &path)?;
-                unpack(&mut BufReader::new(file))
-            }
+        let location = bundle.location(self.remote.url()).ok_or(BundleError::Refused)?;
+        if !self.remote.allows(location.protocol()) {
+            let protocol = location.protocol().to_owned();
+            return Err(BundleError::NotAllowed { protocol });
+        }
+        match location {
+            Location::Local(path) => unpack(&mut BufReader::new(open_file(&path)?)),
             Location::Http(url) => self.remote.download(&url, unpack).map_err(|error| match error {
                 FetchError::Remote(error) => error.into(),
                 FetchError::Pack(error) => error,
@@ -259,5 +271,16 @@ impl Unbundling<'_> {
             quarantine.index_thin_pack(input, &on_bytes)?;
         }
         Ok(header.tips)
+    }
+}
+
+/// Opens a file that somebody else has named, without waiting for whoever is at the other end of a pipe.
+fn open_file(path: &Path) -> Result<fs::File, BundleError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
+    let file = fs::File::from(opened.map_err(io::Error::from).at("open", path)?);
+    match file.metadata().at("read", path)?.is_file() {
+        true => Ok(file),
+        false => Err(BundleError::NotAFile),
     }
 }

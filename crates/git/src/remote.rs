@@ -121,6 +121,11 @@ impl<'a> Remote<'a> {
         &self.url
     }
 
+    /// Whether the user lets anything be reached by `protocol`.
+    pub(crate) fn allows(&self, protocol: &str) -> bool {
+        self.config.allows(protocol, self.environment)
+    }
+
     /// Gives the file at `url`, which may be at another host, to `read`.
     pub(crate) fn download<T, E>(
         &self,

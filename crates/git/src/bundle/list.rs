@@ -130,6 +130,16 @@ impl BundleList {
     }
 }
 
+impl Location {
+    /// As in `protocol.<name>.allow`.
+    pub(crate) fn protocol(&self) -> &str {
+        match self {
+            Location::Http(url) => url.scheme(),
+            Location::Local(_) => "file",
+        }
+    }
+}
+
 impl ListedBundle {
     /// Where it is, if a list of `remote` may lead there: to files of this machine only from a repository on it, and not
     /// to a connection that others can read from one that they cannot.

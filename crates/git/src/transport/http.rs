@@ -262,7 +262,7 @@ impl HttpClient {
         Err(patience.failure.fail(not_followed(url.as_str())))
     }
 
-    /// The place an answer redirects to: never from https to http.
+    /// The place an answer redirects to: never from https to http, nor to what the user does not allow.
     fn redirection(&self, response: &Response, from: &url::Url) -> Result<url::Url, Failure> {
         let location = response.headers().get(header::LOCATION);
         let location = location.and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -270,7 +270,8 @@ impl HttpClient {
         // Who may log in there is not for the server to say.
         let _ = to.set_username("");
         let _ = to.set_password(None);
-        match to.scheme() == "https" || to.scheme() == from.scheme() {
+        let is_allowed = self.settings.allowed_schemes.contains(&to.scheme());
+        match is_allowed && (to.scheme() == "https" || to.scheme() == from.scheme()) {
             true => Ok(to),
             false => Err(not_followed(to.as_str())),
         }

@@ -59,6 +59,18 @@ fn serve(bench: &Bench, list: &[(&str, &str)]) -> GitHttpServer {
     builder.start()
 }
 
+/// Lets the origin itself name bundles.
+fn configure(bench: &Bench, bundles: &[(&str, &str)]) {
+    let list = [
+        ("uploadpack.advertiseBundleURIs", "true"),
+        ("bundle.version", "1"),
+        ("bundle.mode", "all"),
+    ];
+    for (name, value) in list.iter().chain(bundles) {
+        let _ = bench.origin.git(["config", name, value]);
+    }
+}
+
 fn options(bench: &Bench, server: &GitHttpServer, filter: &str) -> CloneOptions {
     let mut options = bench.options(&server.url("origin"));
     options.filter = filter.parse().unwrap();
@@ -310,15 +322,10 @@ fn a_repository_on_this_machine_may_name_files_on_it() {
     let bench = bundled();
     let origin = &bench.origin;
     let uri = format!("file://{}", file(&bench, "base").display());
-    for (name, value) in [
-        ("uploadpack.advertiseBundleURIs", "true"),
-        ("bundle.version", "1"),
-        ("bundle.mode", "all"),
-        ("bundle.a.uri", &uri),
-        ("bundle.b.uri", "../files/more.bundle"),
-    ] {
-        let _ = origin.git(["config", name, value]);
-    }
+    configure(
+        &bench,
+        &[("bundle.a.uri", &uri), ("bundle.b.uri", "../files/more.bundle")],
+    );
     let cloned = bench.clone(&bench.options(&origin.file_url())).unwrap();
     assert_eq!(cloned.warnings, []);
     let theirs = bench.git_clone(&[], &origin.file_url(), &[]);
@@ -347,6 +354,45 @@ fn a_remote_that_fails_to_list_its_bundles_is_cloned_without_them() {
         server.fail_times(1, On::FetchAsking("command=bundle-uri"), fault);
         let cloned = clone(&bench, &server, "none");
         assert_left(&cloned, &server.url("origin"), why);
+        std::fs::remove_dir_all(&cloned.outcome.directory).unwrap();
+    }
+}
+
+#[test]
+fn a_bundle_that_the_user_does_not_allow_to_be_reached_is_left() {
+    let mut bench = bundled();
+    bench.vars.push(("GIT_ALLOW_PROTOCOL".into(), "http:file".into()));
+    let uri = "https://127.0.0.1:1/x";
+    for redirected in [false, true] {
+        let listed = if redirected { "/files/base.bundle" } else { uri };
+        let server = serve(&bench, &[("mode", "all"), ("a.uri", listed)]);
+        if redirected {
+            server.fail(On::Path(listed), Fault::Redirect(uri.to_owned()));
+        }
+        let why = if redirected {
+            "which is not followed"
+        } else {
+            "https is not allowed"
+        };
+        let cloned = clone(&bench, &server, "none");
+        assert_left(&cloned, listed, why);
+        std::fs::remove_dir_all(&cloned.outcome.directory).unwrap();
+    }
+}
+
+#[test]
+fn only_a_file_is_read_as_a_bundle() {
+    let bench = bundled();
+    let pipe = bench.path("files").join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for (uri, why) in [
+        ("../files/pipe", "no regular file"),
+        ("../files", "no regular file"),
+    ] {
+        configure(&bench, &[("bundle.a.uri", uri)]);
+        let cloned = bench.clone(&bench.options(&bench.origin.file_url())).unwrap();
+        assert_left(&cloned, uri, why);
         std::fs::remove_dir_all(&cloned.outcome.directory).unwrap();
     }
 }

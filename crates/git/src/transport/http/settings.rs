@@ -34,6 +34,8 @@ pub(crate) struct HttpSettings {
     /// `Name: value` lines. They may be secrets.
     pub(super) extra_headers: Vec<String>,
     pub(super) follow_redirects: bool,
+    /// Of `http` and `https`, those that may be spoken.
+    pub(super) allowed_schemes: Vec<&'static str>,
     pub(super) slowest_pace: Option<SlowestPace>,
     http1_only: bool,
     proxy: Option<String>,
@@ -73,6 +75,10 @@ impl HttpSettings {
                 .collect(),
             // `initial`, the default, and `true` differ only after the first request, where nothing redirects.
             follow_redirects: config.http_bool(url, "followRedirects").unwrap_or(true),
+            allowed_schemes: ["http", "https"]
+                .into_iter()
+                .filter(|scheme| config.allows(scheme, environment))
+                .collect(),
             slowest_pace: slowest_pace(
                 number("GIT_HTTP_LOW_SPEED_LIMIT", "lowSpeedLimit"),
                 number("GIT_HTTP_LOW_SPEED_TIME", "lowSpeedTime"),
