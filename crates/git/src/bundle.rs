@@ -6,6 +6,7 @@
 //! slow or wrong is left, and the origin asked for what would have been in it.
 
 use std::{
+    collections::HashSet,
     error::Error,
     fs,
     io::{self, BufRead, BufReader},
@@ -37,6 +38,9 @@ use header::{BundleHeader, HeaderError};
 pub(crate) use list::{BundleList, ParseListError};
 use list::{ListedBundle, Location, Mode};
 use quarantine::Quarantine;
+
+/// More commits than a bundle needs of others. They are kept in memory until those have come.
+const MOST_NEEDS: usize = 10_000;
 
 /// What bundles have brought.
 #[derive(Debug, Default)]
@@ -101,6 +105,30 @@ pub(crate) enum BundleError {
     /// Git failed.
     #[error(transparent)]
     Git(#[from] ProcessError),
+}
+
+/// What came of fetching a bundle.
+enum Taken {
+    /// It is in the quarantine; what its refs point to.
+    Tips(Vec<ObjectId>),
+    /// It is not, because these are not.
+    Needs(Vec<ObjectId>),
+}
+
+/// A bundle that is still to be fetched.
+struct Waiting<'a> {
+    bundle: &'a ListedBundle,
+    /// What was not here yet when it was tried; empty before that.
+    needs: Vec<ObjectId>,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(bundle: &'a ListedBundle) -> Self {
+        Waiting {
+            bundle,
+            needs: Vec::new(),
+        }
+    }
 }
 
 /// Begins a history with what the remote has in bundles.
@@ -168,39 +196,7 @@ impl Unbundling<'_> {
     ) -> Result<Unbundled, BundleError> {
         let quarantine = Quarantine::create(&self.objects_dir, self.environment, self.interrupt)?;
         let bytes = AtomicU64::new(0);
-        let mut tips = Vec::new();
-        let mut waiting = bundles.to_vec();
-        // Those that need others come after them; once around without any that serves is the end.
-        loop {
-            let before = waiting.len();
-            let mut still_waiting = Vec::new();
-            for bundle in waiting {
-                if self.interrupt.load(Ordering::Relaxed) {
-                    break;
-                }
-                match self.take(bundle, &quarantine, &bytes) {
-                    Ok(more) => {
-                        tips.extend(more);
-                        if mode == Mode::Any {
-                            // Whatever did not serve before it does not matter now.
-                            *left = None;
-                            still_waiting.clear();
-                            break;
-                        }
-                    }
-                    Err(BundleError::Prerequisites) => still_waiting.push(bundle),
-                    Err(error) => {
-                        left.get_or_insert((bundle.uri.clone(), error));
-                    }
-                }
-            }
-            waiting = still_waiting;
-            let Some(first) = waiting.first() else { break };
-            if waiting.len() == before {
-                left.get_or_insert((first.uri.clone(), BundleError::Prerequisites));
-                break;
-            }
-        }
+        let mut tips = self.take_in_turn(mode, bundles, &quarantine, &bytes, left)?;
         tips.sort_unstable();
         tips.dedup();
         if tips.is_empty() {
@@ -216,13 +212,64 @@ impl Unbundling<'_> {
         })
     }
 
-    /// Fetches one bundle into the quarantine; answers what its refs point to.
+    /// Fetches those that need others after them, each once more at most; answers what their refs point to.
+    fn take_in_turn(
+        &self,
+        mode: Mode,
+        bundles: &[&ListedBundle],
+        quarantine: &Quarantine<'_>,
+        bytes: &AtomicU64,
+        left: &mut Option<(String, BundleError)>,
+    ) -> Result<Vec<ObjectId>, BundleError> {
+        let mut tips = Vec::new();
+        let mut waiting: Vec<Waiting<'_>> = bundles.iter().map(|bundle| Waiting::new(bundle)).collect();
+        while let Some(first) = waiting.first() {
+            let uri = &first.bundle.uri;
+            let needs: Vec<ObjectId> = waiting.iter().flat_map(|one| one.needs.iter().copied()).collect();
+            let missing: HashSet<ObjectId> = quarantine.missing(&needs)?.into_iter().collect();
+            let is_ready = |one: &Waiting<'_>| one.needs.iter().all(|id| !missing.contains(id));
+            if !waiting.iter().any(is_ready) {
+                left.get_or_insert((uri.clone(), BundleError::Prerequisites));
+                break;
+            }
+            let (ready, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_ready);
+            waiting = others;
+            for Waiting { bundle, needs } in ready {
+                if self.interrupt.load(Ordering::Relaxed) {
+                    return Ok(tips);
+                }
+                match self.take(bundle, quarantine, bytes) {
+                    Ok(Taken::Tips(more)) => {
+                        tips.extend(more);
+                        if mode == Mode::Any {
+                            // Whatever did not serve before it does not matter now.
+                            *left = None;
+                            return Ok(tips);
+                        }
+                    }
+                    Ok(Taken::Needs(more)) if needs.is_empty() && more.len() <= MOST_NEEDS => {
+                        waiting.push(Waiting { bundle, needs: more });
+                    }
+                    // It needs too much, or something else every time.
+                    Ok(Taken::Needs(_)) => {
+                        left.get_or_insert((bundle.uri.clone(), BundleError::Prerequisites));
+                    }
+                    Err(error) => {
+                        left.get_or_insert((bundle.uri.clone(), error));
+                    }
+                }
+            }
+        }
+        Ok(tips)
+    }
+
+    /// Fetches one bundle into the quarantine, if what it builds on is there.
     fn take(
         &self,
         bundle: &ListedBundle,
         quarantine: &Quarantine<'_>,
         bytes: &AtomicU64,
-    ) -> Result<Vec<ObjectId>, BundleError> {
+    ) -> Result<Taken, BundleError> {
         let unpack = |input: &mut dyn BufRead| self.unpack(input, quarantine, bytes);
         let location = bundle.location(self.remote.url()).ok_or(BundleError::Refused)?;
         if !self.remote.allows(location.protocol()) {
@@ -243,7 +290,7 @@ impl Unbundling<'_> {
         input: &mut dyn BufRead,
         quarantine: &Quarantine<'_>,
         bytes: &AtomicU64,
-    ) -> Result<Vec<ObjectId>, BundleError> {
+    ) -> Result<Taken, BundleError> {
         let header = BundleHeader::read(input)?;
         if header.filter != *self.filter {
             return Err(BundleError::Filter {
@@ -251,8 +298,9 @@ impl Unbundling<'_> {
                 found: header.filter,
             });
         }
-        if !quarantine.has_all(&header.prerequisites)? {
-            return Err(BundleError::Prerequisites);
+        let missing = quarantine.missing(&header.prerequisites)?;
+        if !missing.is_empty() {
+            return Ok(Taken::Needs(missing));
         }
         let on_bytes = |more: u64| {
             bytes.fetch_add(more, Ordering::Relaxed);
@@ -270,7 +318,7 @@ impl Unbundling<'_> {
         } else {
             quarantine.index_thin_pack(input, &on_bytes)?;
         }
-        Ok(header.tips)
+        Ok(Taken::Tips(header.tips))
     }
 }
 

@@ -7,8 +7,8 @@ use percent_encoding::percent_decode;
 
 use crate::{filter_spec::FilterSpec, remote_url::RemoteUrl};
 
-/// More bundles than a list of anybody's has.
-const MOST_BUNDLES: usize = 1000;
+/// More bundles than a list of anybody's has: hosts that make one a day put them together after some weeks.
+const MOST_BUNDLES: usize = 250;
 
 /// Which of the bundles are meant to be fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

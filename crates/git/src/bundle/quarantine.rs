@@ -62,14 +62,17 @@ impl<'a> Quarantine<'a> {
         self.environment.git_in(self.folder.path())
     }
 
-    /// Whether all these are here.
-    pub(super) fn has_all(&self, ids: &[ObjectId]) -> Result<bool, ProcessError> {
+    /// Those that are not here.
+    pub(super) fn missing(&self, ids: &[ObjectId]) -> Result<Vec<ObjectId>, ProcessError> {
         if ids.is_empty() {
-            return Ok(true);
+            return Ok(Vec::new());
         }
         let asked = self.git().args(["cat-file", "--batch-check=%(objectname)"]);
         let answer = asked.stdin(lines(ids)).run_interruptible(self.interrupt)?;
-        Ok(answer.stdout == lines(ids))
+        // One line for each: its name again, or that and that it is missing.
+        let mut names = answer.stdout.split(|byte| *byte == b'\n');
+        let is_missing = |id: &&ObjectId| names.next() != Some(id.to_string().as_bytes());
+        Ok(ids.iter().filter(is_missing).copied().collect())
     }
 
     /// Whether everything is here that `tips` reach; of a pack with a filter, the commits.

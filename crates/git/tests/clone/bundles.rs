@@ -422,3 +422,35 @@ fn what_signs_a_url_is_not_shown() {
         std::fs::remove_dir_all(&cloned.outcome.directory).unwrap();
     }
 }
+
+#[test]
+fn a_chain_of_bundles_in_the_wrong_order_is_asked_for_twice_at_most() {
+    let bench = bundled();
+    let mut tips = vec![bench.origin.git(["rev-parse", "HEAD"])];
+    bundle(&bench, "0", &["main"]);
+    for number in 1..6 {
+        bench.origin.write("README", format!("{number}\n")).commit("link");
+        bundle(
+            &bench,
+            &number.to_string(),
+            &["main", &format!("^{}", tips[number - 1])],
+        );
+        tips.push(bench.origin.git(["rev-parse", "HEAD"]));
+    }
+    let listed: Vec<_> = (0..6)
+        .rev()
+        .map(|number| (format!("{}.uri", 9 - number), format!("/files/{number}.bundle")))
+        .collect();
+    let mut list = vec![("mode", "all")];
+    list.extend(listed.iter().map(|(name, uri)| (name.as_str(), uri.as_str())));
+    let server = serve(&bench, &list);
+    let cloned = clone(&bench, &server, "none");
+    assert_eq!(cloned.warnings, []);
+    assert!(is_told_of(&server, &tips[5]));
+    let downloads = downloads(&server);
+    for number in 0..6 {
+        let name = format!("{number}.bundle");
+        let times = downloads.iter().filter(|other| **other == name).count();
+        assert_eq!(times, if number == 0 { 1 } else { 2 }, "{name}: {downloads:?}");
+    }
+}
