@@ -13,6 +13,7 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
+mod ancestry;
 mod build;
 mod check;
 mod commit_graph;
