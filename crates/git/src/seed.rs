@@ -30,6 +30,7 @@ pub(crate) use check::PackOrder;
 pub use check::{check_history, check_objects, check_tip};
 pub use error::SeedError;
 pub use key::SeedKey;
+pub(crate) use error::answer_of_system;
 pub(crate) use link::{LinkedPart, link_part};
 pub use manifest::{SeedManifest, SeedPack, SeedRef};
 pub use neighbour::find_in_repository;

@@ -265,6 +265,10 @@ fn a_second_push_adds_a_little() {
     let shelf = Shelf::of(&first);
     let same = build_from(&bench, "again", &shelf);
     assert!(same.is_same && same.fetched_bytes == 0);
+    // A seed without its history is none to rely on.
+    let half = Shelf::of(&first);
+    half.seeds.lock().unwrap()[0].1.packs = vec!["/nonexistent/pack-0.pack".into()];
+    assert!(!build_from(&bench, "mended", &half).is_same);
 
     move_on(&bench);
     let second = build_from(&bench, "second", &shelf);
@@ -379,6 +383,9 @@ fn a_history_that_cannot_be_had_comes_from_the_origin() {
         options.directory = format!("ours-{lost}").into();
         let cloned = bench.clone_with(&options, Some(&shelf)).unwrap();
         assert_eq!(refusals(&cloned).len(), 1, "{:?}", cloned.warnings);
+        // What another run has taken away is not wrong.
+        assert_eq!(shelf.refused.load(Ordering::Relaxed), usize::from(!lost));
+        assert!(!cloned.outcome.seed.as_ref().unwrap().history_used);
         assert!(cloned.outcome.history_bytes > 0);
         let _ = cloned.repository().git(["fsck", "--no-dangling"]);
         assert_eq!(cloned.repository().git(["status", "--porcelain"]), "");
