@@ -180,7 +180,8 @@ impl<'a> StoreSeeds<'a> {
             Ok(Some(RestoreOutcome::Restored(_))) => match check() {
                 Ok(()) => return Arrival::Good,
                 Err(error) if error.is_interrupted() => return Arrival::None,
-                Err(error) => (Arrival::Bad, CommandError::from(error)),
+                Err(error @ SeedError::Invalid { .. }) => (Arrival::Bad, CommandError::from(error)),
+                Err(error) => (Arrival::None, CommandError::from(error)),
             },
             // Said already, or gone in the meantime.
             Ok(_) | Err(RestoreError::Interrupted) => return Arrival::None,
@@ -232,7 +233,7 @@ impl<'a> StoreSeeds<'a> {
         let arriving = self.or_warn(opened.unpacked.begin(key))?;
         let check = || {
             let manifest = SeedManifest::load(arriving.path())?;
-            seed::check_tip(arriving.path(), &manifest)?;
+            seed::check_tip(arriving.path(), &manifest, interrupt)?;
             is_of(&manifest, key, time)
                 .then_some(())
                 .ok_or_else(|| SeedError::Invalid {

@@ -46,9 +46,8 @@ impl LinkedPart {
                 part.packs.iter().map(|pack| pack.with_extension("idx")).collect();
             indexes.extend_from_slice(&self.indexes);
             let order = PackOrder::open(&indexes)?;
-            Ok(commit_graph::load_commits(graph)?
-                .iter()
-                .all(|id| order.contains(id)))
+            let listed = commit_graph::ListedCommits::load(graph)?;
+            Ok(listed.ids().iter().all(|id| order.contains(id)))
         };
         // It only saves git time.
         if is_whole().is_ok_and(|is_whole| is_whole)

@@ -37,7 +37,7 @@ impl Shelf {
 
     fn put(&self, tip: &Path, history: &Path) {
         let manifest = SeedManifest::load(tip).unwrap();
-        check_tip(tip, &manifest).unwrap();
+        check_tip(tip, &manifest, &AtomicBool::new(false)).unwrap();
         check_history(history, &manifest, &AtomicBool::new(false)).unwrap();
         self.put_unchecked(tip, history);
     }
@@ -176,7 +176,7 @@ fn a_seed_of_today_fetches_nothing() {
     // Git may do what it likes with it, and the seed is as it was.
     let _ = cloned.repository().git(["gc", "-q", "--prune=now"]);
     let _ = cloned.repository().git(["fsck", "--no-dangling"]);
-    check_tip(&built.tip, &built.manifest).unwrap();
+    check_tip(&built.tip, &built.manifest, &AtomicBool::new(false)).unwrap();
 }
 
 #[test]
@@ -418,13 +418,13 @@ fn damage_is_noticed_or_does_no_harm() {
             // A new file: the old one has other names.
             fs::remove_file(&file).unwrap();
             fs::write(&file, &damaged).unwrap();
-            let checked = check_tip(&built.tip, &built.manifest)
+            let checked = check_tip(&built.tip, &built.manifest, &stop)
                 .and_then(|()| check_history(&built.history, &built.manifest, &stop));
             assert!(checked.is_err(), "{}, byte {at}", file.display());
         }
         fs::write(&file, &whole).unwrap();
     }
-    check_tip(&built.tip, &built.manifest).unwrap();
+    check_tip(&built.tip, &built.manifest, &stop).unwrap();
     check_history(&built.history, &built.manifest, &stop).unwrap();
 }
 
@@ -450,6 +450,52 @@ fn files_that_do_not_belong_to_a_seed_are_noticed() {
     check().unwrap();
     let part = SeedPart::history_in(&built.history, &built.manifest);
     check_objects(&part, &bench.environment(), &stop).unwrap();
+}
+
+/// The checksums of packs and indexes are right, and the objects are not what the indexes call them.
+#[test]
+fn commits_under_other_names_are_noticed() {
+    let bench = Bench::new();
+    let built = build(&bench);
+    let stop = AtomicBool::new(false);
+    for (part, packs) in [
+        (&built.tip, &built.manifest.tip_packs),
+        (&built.history, &built.manifest.history_packs),
+    ] {
+        let idx = part.join(format!("pack/pack-{}.idx", packs[0].id));
+        let whole = fs::read(&idx).unwrap();
+        let mut forged = whole.clone();
+        let count = packs[0].objects as usize;
+        // Names and offsets no longer go together.
+        let offsets = 8 + 256 * 4 + count * (20 + 4);
+        forged[offsets..offsets + count * 4].rotate_left(4);
+        let end = forged.len() - 20;
+        let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
+        hasher.update(&forged[..end]);
+        let checksum = hasher.try_finalize().unwrap();
+        forged[end..].copy_from_slice(checksum.as_slice());
+        fs::remove_file(&idx).unwrap();
+        fs::write(&idx, forged).unwrap();
+        let checked = check_tip(&built.tip, &built.manifest, &stop)
+            .and_then(|()| check_history(&built.history, &built.manifest, &stop));
+        let error = checked.unwrap_err().to_string();
+        assert!(error.contains("Hash was"), "{error}");
+        fs::write(&idx, whole).unwrap();
+    }
+}
+
+#[test]
+fn an_interrupted_check_says_nothing_of_the_seed() {
+    let bench = Bench::new();
+    let built = build(&bench);
+    let stop = AtomicBool::new(true);
+    let checks = [
+        check_tip(&built.tip, &built.manifest, &stop),
+        check_history(&built.history, &built.manifest, &stop),
+    ];
+    for checked in checks {
+        assert!(checked.unwrap_err().is_interrupted());
+    }
 }
 
 #[test]
