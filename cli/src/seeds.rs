@@ -23,6 +23,7 @@ mod progress;
 mod unpacked;
 
 use clones::KnownClones;
+pub(crate) use clones::forget_gone;
 use progress::FetchOnly;
 pub(crate) use unpacked::{UnpackedSeeds, evict_unpacked};
 
@@ -49,6 +50,11 @@ pub(crate) fn history_namespace() -> Namespace {
 /// Where a local store keeps seeds unpacked.
 pub(crate) fn unpacked_dir(local: &LocalStore) -> std::path::PathBuf {
     local.folder().join("seeds")
+}
+
+/// Where a local store remembers the clones of this machine.
+pub(crate) fn clones_dir(local: &LocalStore) -> std::path::PathBuf {
+    local.folder().join("clones")
 }
 
 /// Whether clones on this machine serve as seeds.
