@@ -23,6 +23,7 @@ mod progress;
 mod unpacked;
 
 use clones::KnownClones;
+pub(crate) use clones::forget_gone;
 use progress::FetchOnly;
 pub(crate) use unpacked::{UnpackedSeeds, evict_unpacked};
 
@@ -49,6 +50,11 @@ pub(crate) fn history_namespace() -> Namespace {
 /// Where a local store keeps seeds unpacked.
 pub(crate) fn unpacked_dir(local: &LocalStore) -> std::path::PathBuf {
     local.folder().join("seeds")
+}
+
+/// Where a local store remembers the clones of this machine.
+pub(crate) fn clones_dir(local: &LocalStore) -> std::path::PathBuf {
+    local.folder().join("clones")
 }
 
 /// Whether clones on this machine serve as seeds.
@@ -180,7 +186,8 @@ impl<'a> StoreSeeds<'a> {
             Ok(Some(RestoreOutcome::Restored(_))) => match check() {
                 Ok(()) => return Arrival::Good,
                 Err(error) if error.is_interrupted() => return Arrival::None,
-                Err(error) => (Arrival::Bad, CommandError::from(error)),
+                Err(error @ SeedError::Invalid { .. }) => (Arrival::Bad, CommandError::from(error)),
+                Err(error) => (Arrival::None, CommandError::from(error)),
             },
             // Said already, or gone in the meantime.
             Ok(_) | Err(RestoreError::Interrupted) => return Arrival::None,
@@ -232,7 +239,7 @@ impl<'a> StoreSeeds<'a> {
         let arriving = self.or_warn(opened.unpacked.begin(key))?;
         let check = || {
             let manifest = SeedManifest::load(arriving.path())?;
-            seed::check_tip(arriving.path(), &manifest)?;
+            seed::check_tip(arriving.path(), &manifest, interrupt)?;
             is_of(&manifest, key, time)
                 .then_some(())
                 .ok_or_else(|| SeedError::Invalid {

@@ -19,7 +19,7 @@ use crate::{
     context::Context,
     env_vars,
     error::{CommandError, Kind},
-    seeds::unpacked_dir,
+    seeds::{clones_dir, unpacked_dir},
     ui::Ui,
 };
 
@@ -277,7 +277,7 @@ impl Stores {
 
     /// Where the local store remembers the clones of this machine.
     pub(crate) fn clones_dir(&self) -> PathBuf {
-        self.local.folder().join("clones")
+        clones_dir(&self.local)
     }
 
     /// The local store alone.

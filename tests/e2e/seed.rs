@@ -379,6 +379,53 @@ fn seeds_are_listed_inspected_and_pruned() {
     );
 }
 
+/// With the newest seed marked as of no use, an older one is here, and it is not the one that is asked about.
+#[test]
+fn only_the_seed_that_is_told_of_is_verified() {
+    let (origin, env) = (Origin::new(), machine());
+    push(&env, &origin);
+    origin.move_on();
+    let newest = push(&env, &origin);
+    let time = newest["seed"]
+        .as_str()
+        .unwrap()
+        .rsplit_once('#')
+        .unwrap()
+        .1
+        .to_owned();
+    let seeds = env.store().join("v1/seeds");
+    let key = fs::read_dir(seeds).unwrap().next().unwrap().unwrap().path();
+    fs::remove_dir_all(key.join(&time)).unwrap();
+    fs::write(key.join(format!("{time}.refused")), "").unwrap();
+    let _ = env
+        .run(["seed", "inspect", "--verify", &origin.url()])
+        .code(1)
+        .says("cannot be used");
+}
+
+/// A clone that cannot serve just now is one again later.
+#[test]
+fn a_clone_is_forgotten_when_it_is_gone() {
+    let (origin, env) = (Origin::new(), machine());
+    let _ = clone(&env, &origin, "first").run().success();
+    let shallow = env.path("first/.git/shallow");
+    fs::write(&shallow, origin.repository.git(["rev-parse", "main"]) + "\n").unwrap();
+    let clones = env.store().join("v1/clones");
+    let report = json(clone(&env, &origin, "second"));
+    assert!(report["seed"].is_null(), "{report}");
+    fs::remove_file(&shallow).unwrap();
+    fs::remove_dir_all(env.path("second")).unwrap();
+    let report = json(clone(&env, &origin, "third"));
+    let label = report["seed"]["label"].as_str().unwrap();
+    assert!(label.ends_with("/first/.git"), "{report}");
+    for gone in ["first", "third"] {
+        fs::remove_dir_all(env.path(gone)).unwrap();
+    }
+    assert_eq!(files(&clones).len(), 2, "the second was looked for");
+    let _ = env.run(["cache", "gc"]).success();
+    assert_eq!(files(&clones), Vec::<std::path::PathBuf>::new());
+}
+
 #[test]
 fn two_clones_at_once_bring_one_seed() {
     let (origin, ci, server) = (Origin::new(), machine(), CacheServer::start(BINARY));

@@ -40,13 +40,13 @@ impl KnownClones {
         for (_, note) in known.into_iter().rev() {
             let Ok(path) = fs::read(&note) else { continue };
             let git_dir = Path::new(OsStr::from_bytes(&path));
-            // What was made of it since then, or that it is gone, is no error.
+            // That it is gone, or of no use just now, is no error.
             if let Ok(Some(mut seed)) = find_in_repository(git_dir, key, environment) {
                 seed.label = git_dir.display().to_string();
                 seed.manifest.created_at = last_fetch(git_dir).unwrap_or_default();
                 return Some(seed);
             }
-            let _ = fs::remove_file(note);
+            remove_if_gone(&note, git_dir);
         }
         None
     }
@@ -79,10 +79,35 @@ pub(super) fn git_dir_of(seed: &Seed) -> Option<&Path> {
     is_clone.then(|| Path::new(&seed.label))
 }
 
-/// When the refs of a repository last came from its origin, in RFC 3339.
+/// Forgets the clones in `folder` that are not there any more.
+pub(crate) fn forget_gone(folder: &Path) {
+    let list = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    for key in list(folder) {
+        for note in list(&key.path()) {
+            if let Ok(path) = fs::read(note.path()) {
+                remove_if_gone(&note.path(), Path::new(OsStr::from_bytes(&path)));
+            }
+        }
+        // Only if it is empty now.
+        let _ = fs::remove_dir(key.path());
+    }
+}
+
+fn remove_if_gone(note: &Path, git_dir: &Path) {
+    if git_dir.try_exists().is_ok_and(|exists| !exists) {
+        let _ = fs::remove_file(note);
+    }
+}
+
+/// When the refs of a repository last came from its origin, in RFC 3339. Others rewrite refs without asking the origin.
 fn last_fetch(git_dir: &Path) -> Option<String> {
-    let modified = |name: &str| fs::metadata(git_dir.join(name)).ok()?.modified().ok();
-    let time = modified("FETCH_HEAD").max(modified("packed-refs"))?;
+    let modified = |path: &Path| fs::metadata(path).ok()?.modified().ok();
+    let packs = fs::read_dir(git_dir.join("objects/pack")).into_iter();
+    let brought = packs.flatten().flatten().map(|entry| entry.path());
+    let brought = brought.filter(|path| path.extension().is_some_and(|extension| extension == "promisor"));
+    // A clone that has not fetched since has no `FETCH_HEAD`.
+    let time =
+        modified(&git_dir.join("FETCH_HEAD")).or_else(|| brought.filter_map(|path| modified(&path)).max())?;
     let time = Timestamp::try_from(time).ok()?;
     Some(format!("{time:.3}"))
 }

@@ -342,10 +342,16 @@ impl Cloning<'_> {
                 let transfer = transfer(opened);
                 match transfer.run_from_seed(&mut session, seeds.source, seed) {
                     Ok(done) => from_seed = Some(done),
-                    Err(NoClone::Failed(error)) => return Err(error),
-                    Err(NoClone::Refused(reason)) => {
+                    Err(no_clone) => {
+                        let reason = match no_clone {
+                            NoClone::Failed(error) => return Err(error),
+                            NoClone::Gone(reason) => reason,
+                            NoClone::Refused(reason) => {
+                                seeds.source.refuse(seed);
+                                reason
+                            }
+                        };
                         transfer.warn_refused(seed, reason);
-                        seeds.source.refuse(seed);
                         from_seed::clear(&repository)?;
                         // The one before knows of packs that are gone.
                         let again = repository.open(&config)?;

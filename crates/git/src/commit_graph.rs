@@ -32,11 +32,11 @@ const LARGE_DATE_OFFSET: u64 = 1 << 31;
 const TIME_MAX: u64 = (1 << 34) - 1;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Commit {
+pub(crate) struct Commit {
     id: ObjectId,
     tree: ObjectId,
     /// Seconds since 1970.
-    time: u64,
+    pub(crate) time: u64,
     parents: Box<[ObjectId]>,
 }
 
@@ -91,7 +91,7 @@ impl CommitCollector {
 }
 
 /// The facts of a commit object that the graph holds.
-fn parse(id: ObjectId, data: &[u8]) -> Option<Commit> {
+pub(crate) fn parse(id: ObjectId, data: &[u8]) -> Option<Commit> {
     let mut lines = data.split(|byte| *byte == b'\n');
     let object = |line: &[u8], key: &[u8]| ObjectId::from_hex(line.strip_prefix(key)?).ok();
     let tree = object(lines.next()?, b"tree ")?;

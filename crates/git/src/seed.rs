@@ -13,9 +13,11 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
+mod ancestry;
 mod build;
 mod check;
 mod commit_graph;
+mod commits;
 mod error;
 mod history_packs;
 mod key;
@@ -28,6 +30,7 @@ pub use build::{BuildOptions, BuiltSeed, build_seed};
 pub(crate) use check::PackOrder;
 pub use check::{check_history, check_objects, check_tip};
 pub use error::SeedError;
+pub(crate) use error::answer_of_system;
 pub use key::SeedKey;
 pub(crate) use link::{LinkedPart, link_part};
 pub use manifest::{SeedManifest, SeedPack, SeedRef};

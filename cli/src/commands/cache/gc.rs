@@ -10,7 +10,7 @@ use crate::{
     config::ByteSize,
     context::Context,
     error::CommandError,
-    seeds::{evict_unpacked, unpacked_dir},
+    seeds::{clones_dir, evict_unpacked, forget_gone, unpacked_dir},
     stores::{new_runtime, pool_dir},
     ui::{Ui, bytes, count},
 };
@@ -88,6 +88,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: GcArgs) -> Result<(), Comman
         } = runtime.block_on(apply_gc(&store, &plan, &context.interrupt))?;
         document.content = content;
         document.freed_bytes = freed_bytes + evict_unpacked(&unpacked_dir(&store), plan.unused_since);
+        forget_gone(&clones_dir(&store));
         // What only they and the pool had goes with the pool.
         document.freed_bytes += evict_pool(&pool_dir(&store), plan.unused_since, &context.interrupt)?;
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 use headstart_git::{
-    FilterSpec, SeedKey, SeedSource as _,
+    FilterSpec, Seed, SeedKey, SeedSource as _,
     seed::{SeedError, check_objects},
 };
 use headstart_store::{Entry, EntryName};
@@ -93,7 +93,11 @@ pub(super) fn run(ui: &Ui, context: &Context, args: InspectArgs) -> Result<(), C
         let seed = seeds
             .fetch_newest(&key, &here, interrupt)
             .or(here.into_iter().next());
-        let checked = seed.and_then(|seed| Some((seeds.fetch_history(&seed, interrupt)?, seed)));
+        // An older one may be here, or a newer one that was not saved.
+        let is_meant = |seed: &Seed| key.name_at(&seed.manifest.created_at) == name.key();
+        let checked = seed
+            .filter(is_meant)
+            .and_then(|seed| Some((seeds.fetch_history(&seed, interrupt)?, seed)));
         let Some((history, seed)) = checked else {
             return Err(CommandError::failed(format!(
                 "the seed {} cannot be used",
@@ -104,9 +108,10 @@ pub(super) fn run(ui: &Ui, context: &Context, args: InspectArgs) -> Result<(), C
             .into_iter()
             .try_for_each(|part| check_objects(part, &environment, interrupt));
         if let Err(error) = result {
-            if !error.is_interrupted() && matches!(error, SeedError::Git(_)) {
-                unpacked.refuse(&key, &seed.manifest.created_at);
+            if !matches!(error, SeedError::Invalid { .. }) {
+                return Err(error.into());
             }
+            unpacked.refuse(&key, &seed.manifest.created_at);
             let sentence = format!(
                 "the seed {} is damaged or forged, and is not used here any more",
                 name.key()

@@ -10,7 +10,7 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
 use bstr::ByteSlice as _;
 use clap::Subcommand;
 use headstart_git::{FilterSpec, SeedKey};
-use headstart_store::{Entry, EntryInfo, EntryName, StoreError};
+use headstart_store::{Entry, EntryInfo, EntryName, Namespace, StoreError};
 
 use super::clone::git_environment;
 use crate::{context::Context, error::CommandError, seeds::tip_namespace, stores::Stores, ui::Ui};
@@ -56,10 +56,7 @@ fn prefix_of(context: &Context, url: Option<&OsStr>) -> Result<String, CommandEr
 
 /// The seeds whose names start with `prefix`, by repository and filter, of each the newest first.
 fn find_seeds(context: &Context, stores: &Stores, prefix: &str) -> Result<Vec<EntryInfo>, CommandError> {
-    let namespace = tip_namespace();
-    let find = stores.store().find_entries(&namespace, prefix, MOST_SEEDS);
-    let mut found = stores.runtime().run(&context.interrupt, find)?;
-    found.retain(|info| SeedKey::split_name(info.name.key()).is_some());
+    let mut found = find_in(context, stores, &tip_namespace(), prefix)?;
     found.sort_by(|a, b| {
         let parts = |info: &EntryInfo| {
             let (key, time) = info.name.key().rsplit_once('#').unwrap_or_default();
@@ -67,6 +64,19 @@ fn find_seeds(context: &Context, stores: &Stores, prefix: &str) -> Result<Vec<En
         };
         parts(a).cmp(&parts(b))
     });
+    Ok(found)
+}
+
+/// The entries of seeds in one of their namespaces whose names start with `prefix`.
+fn find_in(
+    context: &Context,
+    stores: &Stores,
+    namespace: &Namespace,
+    prefix: &str,
+) -> Result<Vec<EntryInfo>, CommandError> {
+    let find = stores.store().find_entries(namespace, prefix, MOST_SEEDS);
+    let mut found = stores.runtime().run(&context.interrupt, find)?;
+    found.retain(|info| SeedKey::split_name(info.name.key()).is_some());
     Ok(found)
 }
 

@@ -5,7 +5,12 @@
 //! the rest; blobs of the tip that are still missing come in a second one over the same connection, while the files that
 //! can be written are. The history of a seed may still be on its way then.
 
-use std::{fs, path::Path, thread};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use gix::objs::Exists as _;
 
@@ -17,7 +22,7 @@ use crate::{
     error::CloneError,
     progress::Warning,
     remote::Session,
-    seed::{Seed, SeedManifest, SeedSource, link_part},
+    seed::{Seed, SeedError, SeedManifest, SeedPart, SeedSource, link_part},
 };
 
 mod choice;
@@ -36,14 +41,18 @@ pub struct SeedUse {
     pub label: String,
     /// Bytes of its packs.
     pub pack_bytes: u64,
+    /// Whether the history is the seed's too, and not the origin's.
+    pub history_used: bool,
     /// What it had.
     pub(crate) manifest: SeedManifest,
 }
 
 /// Why there is no clone from a seed.
 pub(super) enum NoClone {
-    /// The seed is of no use; without it, there may be one.
+    /// The seed is wrong and not to be used again; without it, there may be one.
     Refused(String),
+    /// The seed cannot be used this time; without it, there may be one.
+    Gone(String),
     /// There would be none without it either.
     Failed(CloneError),
 }
@@ -51,6 +60,18 @@ pub(super) enum NoClone {
 impl<E: Into<CloneError>> From<E> for NoClone {
     fn from(error: E) -> Self {
         NoClone::Failed(error.into())
+    }
+}
+
+impl NoClone {
+    /// What reading or linking a seed has run into.
+    fn of_seed(error: SeedError) -> Self {
+        match error {
+            error if error.is_interrupted() => NoClone::Failed(CloneError::Interrupted),
+            SeedError::Invalid { .. } => NoClone::Refused(chain(&error)),
+            SeedError::Io(error) if error.is_disk_full() => NoClone::Failed(error.into()),
+            error => NoClone::Gone(chain(&error)),
+        }
     }
 }
 
@@ -64,31 +85,43 @@ impl Transfer<'_> {
         seed: &Seed,
     ) -> Result<(Transferred, SeedUse), NoClone> {
         let objects_dir = self.repository.git_dir().join("objects");
-        let linked = link_part(&seed.tip, &objects_dir, &promisor_text(seed))
-            .map_err(|error| NoClone::Refused(chain(&error)))?;
+        let link = |part: &SeedPart| {
+            let linked = link_part(part, &objects_dir, &promisor_text(seed));
+            linked.map_err(|error| NoClone::of_seed(error.into()))
+        };
+        let linked = link(&seed.tip)?;
+        let stop_history = AtomicBool::new(false);
         thread::scope(|scope| {
-            let mut history = History::On(scope.spawn(|| {
-                let part = source.fetch_history(seed, self.stop).ok_or(None)?;
-                let linked = link_part(&part, &objects_dir, &promisor_text(seed));
-                let mut linked = linked.map_err(|error| Some(chain(&error)))?;
+            // Nobody waits for the history when there is no clone.
+            let _stopping = StopOnDrop(&stop_history);
+            let mut history = History::fetch(scope, self.stop, &stop_history, || {
+                let part = source.fetch_history(seed, &stop_history).ok_or(None)?;
+                let mut linked = link(&part)?;
                 for part in [&seed.tip, &part] {
                     linked.add_commit_graph(part, &objects_dir);
                 }
                 Ok(linked)
-            }));
+            });
             let (mut transferred, top_up) = self.tip_from_seed(session, seed, &linked, &mut history)?;
             let mut seed_use = SeedUse {
                 label: seed.label.clone(),
                 pack_bytes: linked.pack_bytes,
+                history_used: true,
                 manifest: seed.manifest.clone(),
             };
             match self.take_history(history, &top_up) {
                 Ok(bytes) => seed_use.pack_bytes += bytes,
-                Err(reason) => {
-                    if let Some(reason) = reason {
-                        self.warn_refused(seed, reason);
-                        source.refuse(seed);
+                Err(lost) => {
+                    match lost {
+                        Some(NoClone::Refused(reason)) => {
+                            self.warn_refused(seed, reason);
+                            source.refuse(seed);
+                        }
+                        Some(NoClone::Gone(reason)) => self.warn_refused(seed, reason),
+                        Some(failed @ NoClone::Failed(_)) => return Err(failed),
+                        None => {}
                     }
+                    seed_use.history_used = false;
                     let whole = self.receive_history(session)?;
                     transferred.objects += whole.objects;
                     transferred.history_bytes += whole.history_bytes;
@@ -108,14 +141,23 @@ impl Transfer<'_> {
 
     /// Makes sure of the history of the seed; answers the bytes of its packs, or why it is of no use, unless that is known
     /// already.
-    fn take_history(&self, history: History<'_>, top_up: &TopUp) -> Result<u64, Option<String>> {
+    fn take_history(&self, history: History<'_>, top_up: &TopUp) -> Result<u64, Option<NoClone>> {
         let linked = history.into_linked()?;
         let objects = self.opened.to_thread_local().objects;
         if let Some(lost) = top_up.boundary.iter().find(|id| !objects.exists(id)) {
             linked.remove();
-            return Err(Some(format!("it lacks {lost}")));
+            return Err(Some(NoClone::Refused(format!("it lacks {lost}"))));
         }
         Ok(linked.pack_bytes)
+    }
+}
+
+/// Stops a thread that works for somebody who has returned.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -45,7 +45,7 @@ pub struct BuiltSeed {
     pub history: PathBuf,
     /// What the seed had that it builds on.
     pub base: Option<SeedManifest>,
-    /// Whether it has the refs that the seed it builds on has, so that there is no use in saving it.
+    /// Whether the seed it builds on is complete and has the same refs, so that there is no use in saving this one.
     pub is_same: bool,
     /// Bytes of the packs that the origin sent.
     pub fetched_bytes: u64,
@@ -107,7 +107,8 @@ pub fn build_seed(
         fetched_bytes: outcome.history_bytes,
     };
     if let Some(base) = &base {
-        built.is_same = base.manifest.refs == built.manifest.refs && base.manifest.tip == tip;
+        let (old, new) = (&base.manifest, &built.manifest);
+        built.is_same = base.history_used && old.refs == new.refs && old.tip == new.tip;
         if built.is_same {
             return Ok(built);
         }

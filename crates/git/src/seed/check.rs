@@ -1,27 +1,30 @@
 //! What is checked of a seed before a clone uses it, and what it costs.
 //!
 //! Always: that each part has the files its manifest lists and no others, that packs and indexes have the checksums that
-//! name them, and that the history holds every commit its refs reach, each with the content its name stands for. Objects of
-//! the tip are checked when the working tree is written from them. On request, [`check_objects`] reads everything.
+//! name them, that every commit and tag in any pack is what its name stands for, and that the history holds every commit its
+//! refs reach, which the commit-graph says the truth about. Trees and contents of the tip are checked when the working tree
+//! is written from them. On request, [`check_objects`] reads everything.
 
 use std::{
-    collections::{BTreeSet, HashSet},
-    fs,
+    collections::BTreeSet,
+    fs::{self, File},
+    io::Read as _,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::AtomicBool,
 };
 
-use gix::{
-    ObjectId,
-    objs::{CommitRefIter, Find as _, Kind, TagRefIter},
-    odb::pack::index,
-};
+use gix::{ObjectId, odb::pack::index};
 use headstart_fs::AtPath as _;
-use parking_lot::Mutex;
-use rayon::iter::{IntoParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
+use headstart_process::ProcessError;
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 
-use super::{MANIFEST_FILE, SeedError, SeedManifest, SeedPack, SeedPart, commit_graph};
-use crate::{GitEnvironment, error::CloneError};
+use super::{
+    MANIFEST_FILE, SeedError, SeedManifest, SeedPack, SeedPart,
+    commit_graph::{self, ListedCommits},
+    commits::{Deltas, Packs, check_interrupt},
+};
+use crate::GitEnvironment;
 
 const SHA1: gix::hash::Kind = gix::hash::Kind::Sha1;
 /// `PACK`, version, number of objects.
@@ -29,16 +32,20 @@ const PACK_HEADER_BYTES: u64 = 12;
 /// `RIDX`, version, hash, then four bytes for each object and two checksums.
 const REV_HEADER_BYTES: u64 = 12;
 const CHECKSUM_BYTES: u64 = 20;
+/// Read at once.
+const BUFFER_BYTES: u64 = 1 << 20;
 
 /// Checks the folder of a seed's tip.
-pub fn check_tip(tip: &Path, manifest: &SeedManifest) -> Result<(), SeedError> {
+pub fn check_tip(tip: &Path, manifest: &SeedManifest, interrupt: &AtomicBool) -> Result<(), SeedError> {
     let mut expected = BTreeSet::from([tip.join(MANIFEST_FILE)]);
     expect_packs(&manifest.tip_packs, tip, &mut expected);
     check_files(tip, &expected)?;
     let packs = &manifest.tip_packs;
     packs
         .par_iter()
-        .try_for_each(|pack| check_pack(pack, &pack.path_in(tip)))
+        .try_for_each(|pack| check_pack(pack, &pack.path_in(tip), interrupt))?;
+    // One that is a delta, or has another name, would be found before the one in the history.
+    Packs::open(SeedPart::tip_in(tip, manifest).packs, interrupt)?.check(Deltas::Refused, None)
 }
 
 /// Checks the folder of a seed's history. Reads every commit.
@@ -54,7 +61,7 @@ pub fn check_history(
         None => None,
         Some(_) => {
             expected.insert(graph.clone());
-            Some(commit_graph::load_commits(&graph)?)
+            Some(ListedCommits::load(&graph)?)
         }
     };
     check_files(history, &expected)?;
@@ -63,9 +70,9 @@ pub fn check_history(
             let packs = &manifest.history_packs;
             packs
                 .par_iter()
-                .try_for_each(|pack| check_pack(pack, &pack.path_in(history)))
+                .try_for_each(|pack| check_pack(pack, &pack.path_in(history), interrupt))
         },
-        || check_commits(history, manifest, commits, interrupt),
+        || check_commits(history, manifest, commits.as_ref(), interrupt),
     );
     packs.and(commits)
 }
@@ -76,13 +83,34 @@ pub fn check_objects(
     environment: &GitEnvironment,
     interrupt: &AtomicBool,
 ) -> Result<(), SeedError> {
+    let failed = |path: &Path, error| match error {
+        ProcessError::Failed { status, .. } if status.code().is_some() => SeedError::invalid(path, error),
+        error => error.into(),
+    };
     for pack in &part.packs {
         environment
             .git()
             .args(["index-pack", "--verify", "--no-rev-index"])
             .arg(pack)
             .current_dir(pack.parent().unwrap_or(Path::new("/")))
-            .run_interruptible(interrupt)?;
+            .run_interruptible(interrupt)
+            .map_err(|error| failed(pack, error))?;
+    }
+    if let Some(graph) = &part.commit_graph
+        && let Some(objects) = graph.parent().and_then(Path::parent)
+    {
+        let beside = objects.parent().unwrap_or(objects);
+        // Git looks at a commit-graph from a repository only.
+        let empty = tempfile::tempdir_in(beside).at("create a folder in", beside)?;
+        let git = || environment.git().current_dir(empty.path());
+        git()
+            .args(["init", "-q", "--bare", "--object-format=sha1", "."])
+            .run()?;
+        git()
+            .env("GIT_OBJECT_DIRECTORY", objects)
+            .args(["commit-graph", "verify", "--no-progress"])
+            .run_interruptible(interrupt)
+            .map_err(|error| failed(graph, error))?;
     }
     Ok(())
 }
@@ -119,87 +147,105 @@ fn check_files(part: &Path, expected: &BTreeSet<PathBuf>) -> Result<(), SeedErro
 }
 
 /// Checks that pack, index and reverse index belong together and are what they were when they were named.
-fn check_pack(facts: &SeedPack, path: &Path) -> Result<(), SeedError> {
+fn check_pack(facts: &SeedPack, path: &Path, interrupt: &AtomicBool) -> Result<(), SeedError> {
     let invalid = |path: &Path, what: &str| Err(SeedError::invalid(path, what));
-    let data = map(path)?;
-    let (objects, bytes) = (facts.objects, data.len() as u64);
-    if bytes != facts.bytes || bytes < PACK_HEADER_BYTES + CHECKSUM_BYTES {
+    let objects = facts.objects;
+    let data = Ends::read(path)?;
+    if data.bytes != facts.bytes || data.bytes < PACK_HEADER_BYTES + CHECKSUM_BYTES {
         return invalid(path, "it has another size than its manifest says");
     }
-    let (content, trailer) = data.split_at(data.len() - CHECKSUM_BYTES as usize);
     let header = [b"PACK".as_slice(), &2_u32.to_be_bytes(), &objects.to_be_bytes()].concat();
-    if !content.starts_with(&header) {
+    if data.first != *header {
         return invalid(path, "it is no pack of as many objects as its manifest says");
     }
-    if trailer != facts.id.as_slice() {
+    if !data.last.ends_with(facts.id.as_slice()) {
         return invalid(path, "it has another checksum than its name says");
     }
     let idx_path = path.with_extension("idx");
-    let idx = index::File::at(&idx_path, SHA1).map_err(|error| SeedError::invalid(&idx_path, error))?;
+    let idx = index::File::at(&idx_path, SHA1).map_err(|error| SeedError::reading(&idx_path, &error))?;
     if idx.num_objects() != objects || idx.pack_checksum() != facts.id {
         return invalid(&idx_path, "it is the index of another pack");
     }
     let rev_path = path.with_extension("rev");
-    let rev = map(&rev_path)?;
+    let rev = Ends::read(&rev_path)?;
     let rev_bytes = REV_HEADER_BYTES + 4 * u64::from(objects) + 2 * CHECKSUM_BYTES;
-    if rev.len() as u64 != rev_bytes || !rev[..rev.len() - CHECKSUM_BYTES as usize].ends_with(trailer) {
+    if rev.bytes != rev_bytes || !rev.last.starts_with(facts.id.as_slice()) {
         return invalid(&rev_path, "it is the reverse index of another pack");
     }
-    let ends_in_checksum = |path: &Path, data: &[u8]| {
-        let (content, checksum) = data.split_at(data.len() - CHECKSUM_BYTES as usize);
-        let mut hasher = gix::hash::hasher(SHA1);
-        hasher.update(content);
-        match hasher.try_finalize() {
-            Ok(actual) if actual.as_slice() == checksum => Ok(()),
-            _ => Err(SeedError::invalid(path, "its bytes do not match its checksum")),
-        }
-    };
     let (pack, indexes) = rayon::join(
-        || ends_in_checksum(path, &data),
-        || ends_in_checksum(&rev_path, &rev).and_then(|()| ends_in_checksum(&idx_path, &map(&idx_path)?)),
+        || check_checksum(path, interrupt),
+        || check_checksum(&rev_path, interrupt).and_then(|()| check_checksum(&idx_path, interrupt)),
     );
     pack.and(indexes)
 }
 
-/// The content of a file.
-fn map(path: &Path) -> Result<Vec<u8>, SeedError> {
-    Ok(fs::read(path).at("read", path)?)
+/// The ends of a file.
+struct Ends {
+    bytes: u64,
+    first: [u8; PACK_HEADER_BYTES as usize],
+    /// Room for two checksums.
+    last: [u8; 2 * CHECKSUM_BYTES as usize],
 }
 
-/// Checks that the refs reach only commits that are there, and that these are what they are named.
-fn check_commits(
-    history: &Path,
-    manifest: &SeedManifest,
-    listed: Option<Vec<ObjectId>>,
-    interrupt: &AtomicBool,
-) -> Result<(), SeedError> {
-    let invalid = |what: String| SeedError::invalid(history, what);
-    let objects = gix::odb::at(history.to_owned(), SHA1).map_err(|error| invalid(error.to_string()))?;
-    let commits = Commits {
-        objects: Mutex::new(objects.into()),
-        interrupt,
-    };
-    let refs = manifest.refs.iter().map(|seed_ref| seed_ref.id);
-    let tips = commits.follow_tags(refs.collect()).map_err(invalid)?;
-    match listed {
-        None => commits.walk(tips).map_err(invalid),
-        Some(listed) => {
-            // All that git finds in the graph: closed over parents, it holds whatever its tips reach.
-            let known: HashSet<ObjectId> = listed.iter().copied().collect();
-            if let Some(lost) = tips.iter().find(|tip| !known.contains(*tip)) {
-                return Err(invalid(format!("the commit-graph lacks {lost}")));
-            }
-            let in_order = in_pack_order(listed, &SeedPart::history_in(history, manifest))?;
-            commits.check_all(in_order, &known).map_err(invalid)
+impl Ends {
+    /// All zeros, but for its size, of a file that is too short.
+    fn read(path: &Path) -> Result<Self, SeedError> {
+        let file = File::open(path).at("open", path)?;
+        let mut ends = Ends {
+            bytes: file.metadata().at("look at", path)?.len(),
+            first: [0; PACK_HEADER_BYTES as usize],
+            last: [0; 2 * CHECKSUM_BYTES as usize],
+        };
+        if let Some(last) = ends.bytes.checked_sub(2 * CHECKSUM_BYTES) {
+            file.read_exact_at(&mut ends.first, 0).at("read", path)?;
+            file.read_exact_at(&mut ends.last, last).at("read", path)?;
         }
+        Ok(ends)
     }
 }
 
-/// Orders ids as they lie in packs, so that reading them moves forward.
-pub(crate) fn in_pack_order(ids: Vec<ObjectId>, part: &SeedPart) -> Result<Vec<ObjectId>, SeedError> {
-    let indexes = part.packs.iter().map(|pack| pack.with_extension("idx"));
-    let order = PackOrder::open(indexes)?;
-    Ok(order.sort(ids))
+/// Checks that a file ends in the checksum of what is before.
+fn check_checksum(path: &Path, interrupt: &AtomicBool) -> Result<(), SeedError> {
+    let invalid = || SeedError::invalid(path, "its bytes do not match its checksum");
+    let mut file = File::open(path).at("open", path)?;
+    let bytes = file.metadata().at("look at", path)?.len();
+    let mut left = bytes.checked_sub(CHECKSUM_BYTES).ok_or_else(invalid)?;
+    let mut hasher = gix::hash::hasher(SHA1);
+    let mut buffer = vec![0; BUFFER_BYTES.min(bytes) as usize];
+    while left > 0 {
+        check_interrupt(interrupt)?;
+        let piece = &mut buffer[..left.min(BUFFER_BYTES) as usize];
+        file.read_exact(piece).at("read", path)?;
+        hasher.update(piece);
+        left -= piece.len() as u64;
+    }
+    let mut checksum = [0; CHECKSUM_BYTES as usize];
+    file.read_exact(&mut checksum).at("read", path)?;
+    match hasher.try_finalize() {
+        Ok(actual) if actual.as_slice() == checksum => Ok(()),
+        _ => Err(invalid()),
+    }
+}
+
+/// Checks every commit and tag of the history, and that the refs reach only commits that are there.
+fn check_commits(
+    history: &Path,
+    manifest: &SeedManifest,
+    listed: Option<&ListedCommits>,
+    interrupt: &AtomicBool,
+) -> Result<(), SeedError> {
+    let packs = Packs::open(SeedPart::history_in(history, manifest).packs, interrupt)?;
+    packs.check(Deltas::Allowed, listed)?;
+    let refs = manifest.refs.iter().map(|seed_ref| seed_ref.id);
+    let tips = packs.follow_tags(refs.collect())?;
+    match listed {
+        None => packs.walk(tips),
+        // The parents of all that is in the graph are in it, so it holds whatever its tips reach.
+        Some(listed) => match tips.iter().find(|tip| !listed.contains(tip)) {
+            Some(lost) => Err(packs.invalid(format!("the commit-graph lacks {lost}"))),
+            None => Ok(()),
+        },
+    }
 }
 
 /// Where objects lie in packs.
@@ -207,7 +253,8 @@ pub(crate) struct PackOrder(Vec<index::File<gix::odb::pack::MMap>>);
 
 impl PackOrder {
     pub(crate) fn open(indexes: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<Self, SeedError> {
-        let open = |path: &Path| index::File::at(path, SHA1).map_err(|error| SeedError::invalid(path, error));
+        let open =
+            |path: &Path| index::File::at(path, SHA1).map_err(|error| SeedError::reading(path, &error));
         let opened: Result<_, _> = indexes.into_iter().map(|path| open(path.as_ref())).collect();
         Ok(PackOrder(opened?))
     }
@@ -229,91 +276,4 @@ impl PackOrder {
         };
         self.0.iter().enumerate().find_map(find)
     }
-}
-
-/// Commits in a folder of objects.
-struct Commits<'a> {
-    objects: Mutex<gix::OdbHandle>,
-    interrupt: &'a AtomicBool,
-}
-
-impl Commits<'_> {
-    /// What tags finally point to, where that is a commit.
-    fn follow_tags(&self, ids: BTreeSet<ObjectId>) -> Result<Vec<ObjectId>, String> {
-        let objects = self.objects.lock().clone();
-        let (mut data, mut commits) = (Vec::new(), Vec::new());
-        let mut unseen: Vec<ObjectId> = ids.into_iter().collect();
-        while let Some(id) = unseen.pop() {
-            match read(&objects, id, &mut data)? {
-                Kind::Commit => commits.push(id),
-                Kind::Tag => unseen.push(
-                    TagRefIter::from_bytes(&data, SHA1)
-                        .target_id()
-                        .map_err(|error| format!("{id}: {error}"))?,
-                ),
-                Kind::Tree | Kind::Blob => {}
-            }
-        }
-        Ok(commits)
-    }
-
-    fn walk(&self, tips: Vec<ObjectId>) -> Result<(), String> {
-        let objects = self.objects.lock().clone();
-        let mut seen: HashSet<ObjectId> = tips.iter().copied().collect();
-        let (mut data, mut unseen) = (Vec::new(), tips);
-        while let Some(id) = unseen.pop() {
-            self.check_interrupt()?;
-            for parent in self.parents(&objects, id, &mut data)? {
-                if seen.insert(parent) {
-                    unseen.push(parent);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn check_all(&self, ids: Vec<ObjectId>, known: &HashSet<ObjectId>) -> Result<(), String> {
-        ids.into_par_iter().try_for_each_init(
-            || (self.objects.lock().clone(), Vec::new()),
-            |(objects, data), id| {
-                self.check_interrupt()?;
-                let parents = self.parents(objects, id, data)?;
-                match parents.iter().find(|parent| !known.contains(*parent)) {
-                    Some(lost) => Err(format!("{lost}, a parent of {id}, is missing")),
-                    None => Ok(()),
-                }
-            },
-        )
-    }
-
-    fn parents(
-        &self,
-        objects: &gix::OdbHandle,
-        id: ObjectId,
-        data: &mut Vec<u8>,
-    ) -> Result<Vec<ObjectId>, String> {
-        match read(objects, id, data)? {
-            Kind::Commit => Ok(CommitRefIter::from_bytes(data, SHA1).parent_ids().collect()),
-            kind => Err(format!("{id} is a {kind} and no commit")),
-        }
-    }
-
-    fn check_interrupt(&self) -> Result<(), String> {
-        match self.interrupt.load(Ordering::Relaxed) {
-            true => Err(CloneError::Interrupted.to_string()),
-            false => Ok(()),
-        }
-    }
-}
-
-/// Reads an object that is there and is what its name says.
-fn read(objects: &gix::OdbHandle, id: ObjectId, data: &mut Vec<u8>) -> Result<Kind, String> {
-    let found = objects
-        .try_find(&id, data)
-        .map_err(|error| format!("{id}: {error}"))?;
-    let object = found.ok_or_else(|| format!("{id} is missing"))?;
-    object
-        .verify_checksum(&id)
-        .map_err(|error| format!("{id}: {error}"))?;
-    Ok(object.kind)
 }

@@ -1,6 +1,10 @@
 //! Why a seed cannot be built or used.
 
-use std::path::PathBuf;
+use std::{
+    error::Error,
+    io,
+    path::{Path, PathBuf},
+};
 
 use headstart_fs::PathError;
 use headstart_process::ProcessError;
@@ -42,6 +46,9 @@ pub enum SeedError {
     /// A file or folder could not be read or written.
     #[error(transparent)]
     Io(#[from] PathError),
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl SeedError {
@@ -52,13 +59,59 @@ impl SeedError {
         }
     }
 
+    /// What reading a file of a seed has run into: the file is wrong, unless the system says that it cannot be read.
+    pub(super) fn reading(path: &Path, error: &(dyn Error + 'static)) -> Self {
+        match answer_of_system(error) {
+            Some(source) => SeedError::Io(PathError {
+                action: "read",
+                path: path.to_owned(),
+                source,
+            }),
+            None => SeedError::invalid(path, error),
+        }
+    }
+
     /// The user asked to stop.
     pub fn is_interrupted(&self) -> bool {
         matches!(
             self,
-            SeedError::Clone(CloneError::Interrupted)
+            SeedError::Interrupted
+                | SeedError::Clone(CloneError::Interrupted)
                 | SeedError::Local(LocalError::Interrupted)
                 | SeedError::Git(ProcessError::Interrupted { .. })
         )
+    }
+}
+
+/// What the system has answered, if that is what an error is about: too many open files, say, and not wrong bytes.
+pub(crate) fn answer_of_system(error: &(dyn Error + 'static)) -> Option<io::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(code) = error.downcast_ref().and_then(io::Error::raw_os_error) {
+            return Some(io::Error::from_raw_os_error(code));
+        }
+        cause = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_wrong_bytes_are_the_seeds_fault() {
+        let path = Path::new("pack");
+        let full = CloneError::Worktree {
+            source: io::Error::from_raw_os_error(24).into(),
+        };
+        assert!(matches!(SeedError::reading(path, &full), SeedError::Io(_)));
+        let wrong = CloneError::Worktree {
+            source: io::Error::other("a bad header").into(),
+        };
+        assert!(matches!(
+            SeedError::reading(path, &wrong),
+            SeedError::Invalid { .. }
+        ));
     }
 }

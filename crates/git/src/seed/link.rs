@@ -46,9 +46,8 @@ impl LinkedPart {
                 part.packs.iter().map(|pack| pack.with_extension("idx")).collect();
             indexes.extend_from_slice(&self.indexes);
             let order = PackOrder::open(&indexes)?;
-            Ok(commit_graph::load_commits(graph)?
-                .iter()
-                .all(|id| order.contains(id)))
+            let listed = commit_graph::ListedCommits::load(graph)?;
+            Ok(listed.ids().iter().all(|id| order.contains(id)))
         };
         // It only saves git time.
         if is_whole().is_ok_and(|is_whole| is_whole)
@@ -83,9 +82,11 @@ fn link_into(
     fs::create_dir_all(&folder).at("create", &folder)?;
     for pack in &part.packs {
         let target = folder.join(pack.file_name().unwrap_or_default());
+        // One that was here before keeps the `.promisor` file it has.
+        let mut is_new = true;
         for extension in EXTENSIONS {
             let (from, to) = (pack.with_extension(extension), target.with_extension(extension));
-            if extension == "idx" {
+            if extension == "idx" && is_new {
                 let promisor_path = target.with_extension("promisor");
                 fs::write(&promisor_path, promisor).at("write", &promisor_path)?;
                 linked.files.push(promisor_path);
@@ -93,7 +94,7 @@ fn link_into(
             match link_or_copy(&from, &to) {
                 Ok(Made::New) => linked.files.push(to.clone()),
                 // Another part had the same pack.
-                Ok(Made::Existed) => {}
+                Ok(Made::Existed) => is_new &= extension != "pack",
                 // Git does without.
                 Err(error) if extension == "rev" && error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error).at("link or copy", &from),

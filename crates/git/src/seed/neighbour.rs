@@ -5,13 +5,19 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice as _;
 use headstart_fs::AtPath as _;
 
-use super::{Seed, SeedError, SeedKey, SeedManifest, SeedPart, SeedRef, check::PackOrder, commit_graph};
+use super::{
+    Seed, SeedError, SeedKey, SeedManifest, SeedPart, SeedRef,
+    ancestry::{Ancestry, has_loose_others},
+    check::PackOrder,
+    commit_graph,
+};
 use crate::{config::GitConfig, environment::GitEnvironment, local::LocalRepository, remote_url::RemoteUrl};
 
 /// Takes the repository with the git directory `git_dir` for a seed of `key`; `None` where it is none: of another
 /// repository or filter, shallow, or borrowing objects of others.
 ///
-/// Refs that point to what no fetch has brought are left out: commits made there are loose, or in packs of their own.
+/// Refs that reach what no fetch has brought are left out: commits made there are loose, or in packs of their own, and what
+/// was pushed from there is not fetched again when others build on it.
 pub fn find_in_repository(
     git_dir: &Path,
     key: &SeedKey,
@@ -46,7 +52,10 @@ pub fn find_in_repository(
         return Ok(None);
     };
     let repository = local.open()?;
-    let packs = promisor_packs(&objects.join("pack"))?;
+    let Packs {
+        fetched: packs,
+        others,
+    } = Packs::list(&objects.join("pack"))?;
     let order = PackOrder::open(packs.iter().map(|pack| pack.with_extension("idx")))?;
     let invalid = |error: &dyn std::fmt::Display| SeedError::invalid(git_dir, error);
     let tracking = [b"refs/remotes/".as_slice(), remote, b"/"].concat();
@@ -71,6 +80,10 @@ pub fn find_in_repository(
             }
         }
     }
+    if others || has_loose_others(&objects, &order) {
+        let mut ancestry = Ancestry::new(&repository, &order);
+        refs.retain(|seed_ref| ancestry.is_whole(seed_ref.id));
+    }
     let Some(tip) = refs.first().map(|first| first.id) else {
         return Ok(None);
     };
@@ -91,17 +104,28 @@ pub fn find_in_repository(
     }))
 }
 
-/// The packs that fetches have brought.
-fn promisor_packs(folder: &Path) -> Result<Vec<PathBuf>, SeedError> {
-    let mut packs = Vec::new();
-    for entry in std::fs::read_dir(folder).at("list", folder)? {
-        let path = entry.at("list", folder)?.path();
-        if path.extension().is_some_and(|extension| extension == "idx")
-            && path.with_extension("promisor").exists()
-        {
-            packs.push(path.with_extension("pack"));
+/// The packs of a repository.
+struct Packs {
+    /// Those that fetches have brought.
+    fetched: Vec<PathBuf>,
+    /// Whether there are others.
+    others: bool,
+}
+
+impl Packs {
+    fn list(folder: &Path) -> Result<Self, SeedError> {
+        let (mut fetched, mut others) = (Vec::new(), false);
+        for entry in std::fs::read_dir(folder).at("list", folder)? {
+            let path = entry.at("list", folder)?.path();
+            if path.extension().is_none_or(|extension| extension != "idx") {
+                continue;
+            }
+            match path.with_extension("promisor").exists() {
+                true => fetched.push(path.with_extension("pack")),
+                false => others = true,
+            }
         }
+        fetched.sort();
+        Ok(Packs { fetched, others })
     }
-    packs.sort();
-    Ok(packs)
 }

@@ -37,7 +37,7 @@ impl Shelf {
 
     fn put(&self, tip: &Path, history: &Path) {
         let manifest = SeedManifest::load(tip).unwrap();
-        check_tip(tip, &manifest).unwrap();
+        check_tip(tip, &manifest, &AtomicBool::new(false)).unwrap();
         check_history(history, &manifest, &AtomicBool::new(false)).unwrap();
         self.put_unchecked(tip, history);
     }
@@ -176,7 +176,7 @@ fn a_seed_of_today_fetches_nothing() {
     // Git may do what it likes with it, and the seed is as it was.
     let _ = cloned.repository().git(["gc", "-q", "--prune=now"]);
     let _ = cloned.repository().git(["fsck", "--no-dangling"]);
-    check_tip(&built.tip, &built.manifest).unwrap();
+    check_tip(&built.tip, &built.manifest, &AtomicBool::new(false)).unwrap();
 }
 
 #[test]
@@ -265,6 +265,10 @@ fn a_second_push_adds_a_little() {
     let shelf = Shelf::of(&first);
     let same = build_from(&bench, "again", &shelf);
     assert!(same.is_same && same.fetched_bytes == 0);
+    // A seed without its history is none to rely on.
+    let half = Shelf::of(&first);
+    half.seeds.lock().unwrap()[0].1.packs = vec!["/nonexistent/pack-0.pack".into()];
+    assert!(!build_from(&bench, "mended", &half).is_same);
 
     move_on(&bench);
     let second = build_from(&bench, "second", &shelf);
@@ -379,6 +383,9 @@ fn a_history_that_cannot_be_had_comes_from_the_origin() {
         options.directory = format!("ours-{lost}").into();
         let cloned = bench.clone_with(&options, Some(&shelf)).unwrap();
         assert_eq!(refusals(&cloned).len(), 1, "{:?}", cloned.warnings);
+        // What another run has taken away is not wrong.
+        assert_eq!(shelf.refused.load(Ordering::Relaxed), usize::from(!lost));
+        assert!(!cloned.outcome.seed.as_ref().unwrap().history_used);
         assert!(cloned.outcome.history_bytes > 0);
         let _ = cloned.repository().git(["fsck", "--no-dangling"]);
         assert_eq!(cloned.repository().git(["status", "--porcelain"]), "");
@@ -411,13 +418,13 @@ fn damage_is_noticed_or_does_no_harm() {
             // A new file: the old one has other names.
             fs::remove_file(&file).unwrap();
             fs::write(&file, &damaged).unwrap();
-            let checked = check_tip(&built.tip, &built.manifest)
+            let checked = check_tip(&built.tip, &built.manifest, &stop)
                 .and_then(|()| check_history(&built.history, &built.manifest, &stop));
             assert!(checked.is_err(), "{}, byte {at}", file.display());
         }
         fs::write(&file, &whole).unwrap();
     }
-    check_tip(&built.tip, &built.manifest).unwrap();
+    check_tip(&built.tip, &built.manifest, &stop).unwrap();
     check_history(&built.history, &built.manifest, &stop).unwrap();
 }
 
@@ -443,6 +450,52 @@ fn files_that_do_not_belong_to_a_seed_are_noticed() {
     check().unwrap();
     let part = SeedPart::history_in(&built.history, &built.manifest);
     check_objects(&part, &bench.environment(), &stop).unwrap();
+}
+
+/// The checksums of packs and indexes are right, and the objects are not what the indexes call them.
+#[test]
+fn commits_under_other_names_are_noticed() {
+    let bench = Bench::new();
+    let built = build(&bench);
+    let stop = AtomicBool::new(false);
+    for (part, packs) in [
+        (&built.tip, &built.manifest.tip_packs),
+        (&built.history, &built.manifest.history_packs),
+    ] {
+        let idx = part.join(format!("pack/pack-{}.idx", packs[0].id));
+        let whole = fs::read(&idx).unwrap();
+        let mut forged = whole.clone();
+        let count = packs[0].objects as usize;
+        // Names and offsets no longer go together.
+        let offsets = 8 + 256 * 4 + count * (20 + 4);
+        forged[offsets..offsets + count * 4].rotate_left(4);
+        let end = forged.len() - 20;
+        let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
+        hasher.update(&forged[..end]);
+        let checksum = hasher.try_finalize().unwrap();
+        forged[end..].copy_from_slice(checksum.as_slice());
+        fs::remove_file(&idx).unwrap();
+        fs::write(&idx, forged).unwrap();
+        let checked = check_tip(&built.tip, &built.manifest, &stop)
+            .and_then(|()| check_history(&built.history, &built.manifest, &stop));
+        let error = checked.unwrap_err().to_string();
+        assert!(error.contains("Hash was"), "{error}");
+        fs::write(&idx, whole).unwrap();
+    }
+}
+
+#[test]
+fn an_interrupted_check_says_nothing_of_the_seed() {
+    let bench = Bench::new();
+    let built = build(&bench);
+    let stop = AtomicBool::new(true);
+    let checks = [
+        check_tip(&built.tip, &built.manifest, &stop),
+        check_history(&built.history, &built.manifest, &stop),
+    ];
+    for checked in checks {
+        assert!(checked.unwrap_err().is_interrupted());
+    }
 }
 
 #[test]
@@ -495,6 +548,44 @@ fn a_clone_on_the_same_machine_serves_as_a_seed() {
             .unwrap()
             .is_none()
     );
+}
+
+/// A commit that was pushed from a clone is not fetched into it again when others build on it.
+#[test]
+fn what_a_clone_has_pushed_comes_from_the_origin() {
+    let bench = Bench::new();
+    let mut first = options(&bench);
+    first.directory = "first".into();
+    let first = bench.clone(&first).unwrap();
+    let mine = first.repository();
+    let origin = &bench.origin;
+    mine.write("mine", "mine\n");
+    mine.commit("mine");
+    let _ = mine.git(["push", "-q", "origin", "HEAD:refs/heads/shared"]);
+    let _ = origin.git(["checkout", "-q", "shared"]);
+    origin.write("theirs", "theirs\n");
+    origin.commit("theirs, on top");
+    let _ = origin.git(["checkout", "-q", "main"]);
+    let _ = mine.git(["fetch", "-q", "origin"]);
+    for packed in [false, true] {
+        if packed {
+            let _ = mine.git(["repack", "-q", "-d"]);
+            let _ = mine.git(["prune-packed"]);
+        }
+        let git_dir = mine.path().join(".git");
+        let seed = find_in_repository(&git_dir, &key(&bench), &bench.environment()).unwrap();
+        let seed = seed.unwrap();
+        let names: Vec<_> = seed.manifest.refs.iter().map(|one| one.name.as_str()).collect();
+        assert!(names.contains(&"refs/heads/main"), "{names:?}");
+        assert!(!names.contains(&"refs/heads/shared"), "{names:?}");
+        let shelf = Shelf::default();
+        shelf.seeds.lock().unwrap().push((seed, SeedPart::default()));
+        let cloned = clone_from(&bench, &shelf);
+        assert!(cloned.outcome.seed.is_some() && refusals(&cloned).is_empty());
+        let commits = ["rev-list", "--all", "--topo-order"];
+        assert_eq!(cloned.repository().git(commits), origin.git(commits));
+        fs::remove_dir_all(cloned.outcome.directory).unwrap();
+    }
 }
 
 #[test]

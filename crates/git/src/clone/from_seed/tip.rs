@@ -10,7 +10,7 @@ use crate::{
     error::CloneError,
     progress::Step,
     remote::{FetchRequest, Session},
-    seed::{LinkedPart, PackOrder, Seed},
+    seed::{LinkedPart, PackOrder, Seed, answer_of_system},
     worktree::{WorktreeError, WorktreeWriter},
 };
 
@@ -55,8 +55,7 @@ impl Transfer<'_> {
             tip,
             mut indexes,
         } = tip;
-        let open =
-            |indexes: &[PathBuf]| PackOrder::open(indexes).map_err(|error| NoClone::Refused(chain(&error)));
+        let open = |indexes: &[PathBuf]| PackOrder::open(indexes).map_err(NoClone::of_seed);
         let mut order = open(&indexes)?;
         let writer = self.writer(tip, true)?;
         let meter = Meter::new(self.progress);
@@ -64,7 +63,7 @@ impl Transfer<'_> {
         let on_progress = |writer: &WorktreeWriter| meter.update(writer);
         let take = |order: &PackOrder, ids| {
             let taken = writer.take_known(&objects, order.sort(ids), self.stop, &on_progress);
-            taken.map_err(no_clone)
+            taken.map_err(|error| no_clone(error.into()))
         };
         let take_structure = |order: &PackOrder| -> Result<(), NoClone> {
             loop {
@@ -122,17 +121,25 @@ impl Transfer<'_> {
             transferred.objects += fetched.pack.objects;
             transferred.tip_bytes += fetched.pack.bytes;
         }
-        match self.finish_worktree(writer, &meter, transferred) {
-            Err(CloneError::Worktree { source }) => Err(NoClone::Refused(source.to_string())),
-            finished => Ok(finished?),
-        }
+        self.finish_worktree(writer, &meter, transferred)
+            .map_err(no_clone)
     }
 }
 
 /// Objects that are missing or wrong are the seed's fault; the rest is not.
-fn no_clone(error: WorktreeError) -> NoClone {
-    match CloneError::from(error) {
-        CloneError::Worktree { source } => NoClone::Refused(chain(&*source)),
-        error => NoClone::Failed(error),
+fn no_clone(error: CloneError) -> NoClone {
+    let CloneError::Worktree { source } = &error else {
+        return NoClone::Failed(error);
+    };
+    match source.downcast_ref() {
+        Some(WorktreeError::ReadObject { source, .. }) if answer_of_system(&**source).is_some() => {
+            NoClone::Gone(chain(&error))
+        }
+        Some(
+            WorktreeError::CorruptObject { .. }
+            | WorktreeError::MissingObject { .. }
+            | WorktreeError::ReadObject { .. },
+        ) => NoClone::Refused(chain(&**source)),
+        _ => NoClone::Failed(error),
     }
 }

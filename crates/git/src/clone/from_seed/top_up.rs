@@ -12,7 +12,7 @@ use gix::{
     objs::{CommitRefIter, Find as _, Kind, TagRefIter},
 };
 
-use super::{NoClone, chain};
+use super::NoClone;
 use crate::{
     clone::transfer::{Transfer, Transferred},
     error::CloneError,
@@ -76,7 +76,7 @@ impl Transfer<'_> {
         transferred.objects = fetched.pack.objects;
         transferred.history_bytes = fetched.pack.bytes;
         let index = self.index_of(&fetched.pack);
-        let order = PackOrder::open(&index).map_err(|error| NoClone::Refused(chain(&error)))?;
+        let order = PackOrder::open(&index).map_err(NoClone::of_seed)?;
         let mut boundary = self.boundary(request.wants, &order)?;
         if boundary.is_empty() && known.is_empty() {
             return Err(NoClone::Refused(
