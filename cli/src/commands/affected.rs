@@ -125,15 +125,20 @@ pub(super) fn run(ui: &Ui, context: &Context, args: AffectedArgs) -> Result<(), 
         uncommitted: args.uncommitted,
     };
     let progress = ui.progress();
+    // Files alone need no projects, whose manifests may have to be fetched, or be wrong.
+    let files_only = args.files && !ui.is_json();
     let report = compare(
         &options,
         &environment,
         &*progress,
         &context.interrupt,
         |changes, tree| {
-            let projects = find_projects(ui, &options, &changes, tree)?;
+            let projects = match files_only {
+                true => Projects::default(),
+                false => find_projects(ui, &options, &changes, tree)?,
+            };
             let affected = projects.affected_by(changes.files.iter().map(|file| &file.path));
-            if args.files && !ui.is_json() {
+            if files_only {
                 for file in &changes.files {
                     ui.answer(quoted(file.path.as_bytes()))?;
                 }
@@ -155,7 +160,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: AffectedArgs) -> Result<(), 
         }
     }
     report
-        .sentences()
+        .sentences(files_only)
         .into_iter()
         .for_each(|sentence| ui.status(sentence));
     Ok(())
@@ -281,23 +286,29 @@ impl AffectedReport {
         }
     }
 
-    fn sentences(&self) -> Vec<String> {
+    fn sentences(&self, files_only: bool) -> Vec<String> {
         let changed = self.projects.iter().filter(|project| project.changed).count();
         let working_tree = if self.uncommitted {
             " and the working tree"
         } else {
             ""
         };
-        let mut sentences = vec![format!(
-            "{} files differ between {}{working_tree} and {}, its merge base with {}: {} projects changed, {} more depend on them.",
+        let differ = format!(
+            "{} files differ between {}{working_tree} and {}, its merge base with {}",
             count(self.files.len() as u64),
             self.head.name,
             short(&self.merge_base),
             self.base.name,
-            count(changed as u64),
-            count((self.projects.len() - changed) as u64),
-        )];
-        if !self.outside.is_empty() {
+        );
+        let mut sentences = vec![match files_only {
+            true => format!("{differ}."),
+            false => format!(
+                "{differ}: {} projects changed, {} more depend on them.",
+                count(changed as u64),
+                count((self.projects.len() - changed) as u64),
+            ),
+        }];
+        if !self.outside.is_empty() && !files_only {
             let outside = count(self.outside.len() as u64);
             sentences.push(format!("{outside} of the files are in no project."));
         }

@@ -43,7 +43,7 @@ pub(crate) struct BackfillArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["paths", "since", "revs", "max_count"])]
     blame: Option<PathBuf>,
     /// Fetch what is outside of the sparse cone too; parts of history are never narrowed by the cone
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["blame", "since", "revs", "max_count"])]
     all: bool,
     /// Objects asked for at once
     #[arg(long, value_name = "N", default_value = "50000")]

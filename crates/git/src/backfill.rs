@@ -115,7 +115,6 @@ pub fn backfill(
             progress,
             interrupt,
         ),
-        lacks_trees: repository.filter_of(name.as_ref())?.leaves_out_trees(),
         options,
         progress,
         interrupt,
@@ -190,8 +189,6 @@ struct Backfill<'a> {
     repository: &'a LocalRepository<'a>,
     objects: LocalObjects,
     fetch: BulkFetch<'a>,
-    /// Trees may be missing too.
-    lacks_trees: bool,
     options: &'a BackfillOptions,
     progress: &'a dyn Progress,
     interrupt: &'a AtomicBool,

@@ -25,10 +25,12 @@ use crate::{
     worktree::{self, Changes, Planned, UpdatePlan, UpdatedWorktree},
 };
 
+mod begun;
 mod error;
 mod fetch;
 mod refs;
 
+use begun::Begun;
 pub use error::PullError;
 use refs::RefRules;
 
@@ -84,7 +86,7 @@ pub fn pull(
     }
     let upstream = Upstream::of(&repository)?;
     let remote = repository.remote(upstream.remote.as_ref(), interrupt)?;
-    let pull = Pull {
+    let mut pull = Pull {
         filter: repository.filter_of(upstream.remote.as_ref())?,
         repository: &repository,
         upstream,
@@ -160,7 +162,7 @@ struct Pull<'a> {
 }
 
 impl<'a> Pull<'a> {
-    fn run(self) -> Result<PullOutcome, PullError> {
+    fn run(&mut self) -> Result<PullOutcome, PullError> {
         self.progress.start(Step::Connect, None);
         let mut session = Session::new(self.remote, self.progress);
         let rules = RefRules::load(self.repository, self.upstream.remote.as_ref());
@@ -195,6 +197,7 @@ impl<'a> Pull<'a> {
             fetched: self.started.elapsed(),
             total: Duration::ZERO,
         };
+        self.finish_begun(&mut bulk, fetched.tip, &mut outcome)?;
         let is_current = match self.upstream.old {
             Some(old) if old == fetched.tip => true,
             Some(old) => self.repository.is_ancestor(fetched.tip, old)?,
@@ -214,13 +217,37 @@ impl<'a> Pull<'a> {
                 });
             }
             let updated = self.move_branch(&mut bulk, fetched.tip, &mut outcome)?;
-            outcome.files_written = updated.written.files;
-            outcome.files_removed = updated.removed;
+            outcome.files_written += updated.written.files;
+            outcome.files_removed += updated.removed;
         }
+        Begun::of(self.repository).remove();
         outcome.objects += bulk.fetched.objects;
         outcome.bytes += bulk.fetched.bytes;
         outcome.total = self.started.elapsed();
         Ok(outcome)
+    }
+
+    /// Brings a pull to its end that was killed among its files, where the way to `tip` leads through its commit.
+    fn finish_begun(
+        &mut self,
+        bulk: &mut BulkFetch<'_>,
+        tip: ObjectId,
+        outcome: &mut PullOutcome,
+    ) -> Result<(), PullError> {
+        let repository = self.repository;
+        let (Some(begun), Some(old)) = (Begun::of(repository).load(), self.upstream.old) else {
+            return Ok(());
+        };
+        if begun == old || begun == tip || !LocalObjects::open(repository)?.contains(&begun) {
+            return Ok(());
+        }
+        if repository.is_ancestor(old, begun)? && repository.is_ancestor(begun, tip)? {
+            let updated = self.move_branch(bulk, begun, outcome)?;
+            outcome.files_written += updated.written.files;
+            outcome.files_removed += updated.removed;
+            self.upstream.old = Some(begun);
+        }
+        Ok(())
     }
 
     /// Whether the remote owes what is missing.
@@ -244,7 +271,8 @@ impl<'a> Pull<'a> {
         let protect = worktree::protection(&opened)?;
         let (old_tree, new_tree) = (objects.tree_of(old)?, objects.tree_of(tip)?);
         let changes = loop {
-            let changes = Changes::between(&objects, Some(old_tree), Some(new_tree), protect)?;
+            let changes =
+                Changes::between(&objects, Some(old_tree), Some(new_tree), protect, self.interrupt)?;
             let Some(missing) = changes.missing_trees.first() else {
                 break changes;
             };
@@ -263,7 +291,7 @@ impl<'a> Pull<'a> {
             .collect();
         let cone = repository.sparse_cone()?;
         let folder = &repository.environment.folder;
-        let planned = match self.unfinished() {
+        let planned = match self.wants_git() {
             Some(reason) => Planned::ByGit(reason),
             None => UpdatePlan::plan(&opened, tip, old_tree, changes, cone, folder)?,
         };
@@ -290,8 +318,17 @@ impl<'a> Pull<'a> {
         };
         self.progress.start(Step::WriteFiles, Some(plan.total_files()));
         let on_progress = |more| self.progress.advance(Step::WriteFiles, more);
+        let begun = Begun::of(repository);
+        let is_resumed = begun.load() == Some(tip);
+        begun.write(tip)?;
         match plan.apply(&objects, self.interrupt, &on_progress)? {
-            Err(reason) => self.move_by_git(tip, reason, outcome),
+            Err(reason) => {
+                // Nothing was touched. What a pull before this one has written is still there.
+                if !is_resumed {
+                    begun.remove();
+                }
+                self.move_by_git(tip, reason, outcome)
+            }
             Ok(updated) => {
                 self.progress.finish(Step::WriteFiles);
                 self.move_refs(old, tip)?;
@@ -301,8 +338,16 @@ impl<'a> Pull<'a> {
         }
     }
 
-    /// What has to come to an end before, and git says how.
-    fn unfinished(&self) -> Option<String> {
+    /// What only git does: look at signatures, and say how something that was begun comes to its end.
+    fn wants_git(&self) -> Option<String> {
+        let config = &self.repository.config;
+        if config.boolean("merge.verifysignatures") == Some(true) {
+            return Some("merge.verifySignatures is set".to_owned());
+        }
+        let options = format!("branch.{}.mergeoptions", self.upstream.branch);
+        if config.string(&options).is_some() {
+            return Some(format!("{options} is set"));
+        }
         let names = ["MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "BISECT_LOG"];
         let found = names
             .iter()
@@ -329,7 +374,9 @@ impl<'a> Pull<'a> {
     ) -> Result<UpdatedWorktree, PullError> {
         let command = self.repository.git().env("GIT_REFLOG_ACTION", "pull");
         let merged = command
-            .args(["merge", "--ff-only", "--quiet", "--no-stat", &tip.to_string()])
+            .args(["merge", "--ff-only", "--quiet", "--no-stat"])
+            // Git takes what is ignored for worthless, unless it is told.
+            .args(["--no-overwrite-ignore", &tip.to_string()])
             .run_interruptible(self.interrupt);
         outcome.by_git = Some(reason);
         match merged {

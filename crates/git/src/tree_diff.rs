@@ -40,31 +40,23 @@ pub(crate) fn entries(data: &[u8]) -> impl Iterator<Item = Result<(&BStr, Side),
 }
 
 /// Calls `each` with the entries in which two tree objects differ: name, before, after. A file that became a folder, or
-/// the other way round, comes as two.
+/// the other way round, comes as two. The order in a tree does not matter: old tools wrote others than git's.
 pub(crate) fn diff<'a>(
     old: &'a [u8],
     new: &'a [u8],
     mut each: impl FnMut(&'a BStr, Option<Side>, Option<Side>),
 ) -> Result<(), CorruptTree> {
-    let (mut old, mut new) = (entries(old).peekable(), entries(new).peekable());
+    let mut old = sorted_entries(old)?.into_iter().peekable();
+    let mut new = sorted_entries(new)?.into_iter().peekable();
     loop {
         let order = match (old.peek(), new.peek()) {
             (None, None) => return Ok(()),
-            (Some(Err(_)), _) | (_, Some(Err(_))) => return Err(CorruptTree),
-            (Some(Ok(_)), None) => std::cmp::Ordering::Less,
-            (None, Some(Ok(_))) => std::cmp::Ordering::Greater,
-            (Some(Ok(old)), Some(Ok(new))) => sort_key(old).cmp(sort_key(new)),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some(old), Some(new)) => sort_key(old).cmp(sort_key(new)),
         };
-        let before = if order.is_le() {
-            old.next().transpose()?
-        } else {
-            None
-        };
-        let after = if order.is_ge() {
-            new.next().transpose()?
-        } else {
-            None
-        };
+        let before = if order.is_le() { old.next() } else { None };
+        let after = if order.is_ge() { new.next() } else { None };
         match (before, after) {
             (Some((name, before)), Some((_, after))) if before != after => {
                 each(name, Some(before), Some(after));
@@ -74,6 +66,14 @@ pub(crate) fn diff<'a>(
             (None, Some((name, after))) => each(name, None, Some(after)),
         }
     }
+}
+
+fn sorted_entries(data: &[u8]) -> Result<Vec<(&BStr, Side)>, CorruptTree> {
+    let mut sorted = entries(data).collect::<Result<Vec<_>, _>>()?;
+    if !sorted.is_sorted_by(|left, right| sort_key(left).le(sort_key(right))) {
+        sorted.sort_by(|left, right| sort_key(left).cmp(sort_key(right)));
+    }
+    Ok(sorted)
 }
 
 /// `name` in the folder `dir`.
@@ -141,6 +141,18 @@ mod tests {
             ("was-file", None, Some(7)),
         ];
         assert_eq!(told, expected.map(|(name, old, new)| (name.to_owned(), old, new)));
+    }
+
+    #[test]
+    fn the_order_in_a_tree_does_not_matter() {
+        let old = tree(&[("100644", "a", 1), ("100644", "b", 2), ("100644", "c", 3)]);
+        let new = tree(&[("100644", "c", 3), ("100644", "b", 9), ("100644", "a", 1)]);
+        let mut told = Vec::new();
+        diff(&old, &new, |name, before, after| {
+            told.push((name.to_string(), before.is_some(), after.is_some()));
+        })
+        .unwrap();
+        assert_eq!(told, [("b".to_owned(), true, true)]);
     }
 
     #[test]

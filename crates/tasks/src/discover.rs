@@ -99,7 +99,7 @@ pub fn discover(tree: &mut dyn SourceTree, config: &TasksConfig) -> Result<Disco
             }));
         }
     }
-    // A repository without workspaces is one project. Beside a workspace, a package around it all is there for its tools.
+    // A repository without workspaces is one project. Beside the workspace of another manager, a package is there for its tools.
     if drafts.is_empty() {
         drafts = lone;
     }

@@ -1,9 +1,9 @@
 //! Files that affect more than the project they are in.
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{GlobBuilder, GlobSet};
 use headstart_fs::RelPath;
 
-use crate::{TasksError, project::ProjectKind};
+use crate::{TasksError, pattern, project::ProjectKind};
 
 /// What decides how all packages of an npm, Yarn or pnpm workspace are installed.
 const NPM: &[&str] = &[
@@ -50,12 +50,17 @@ pub(crate) enum Reach {
 pub(crate) struct GlobalFiles {
     pub(crate) workspaces: Vec<Workspace>,
     /// Globs, and whether what matches counts; the last that matches decides.
-    rules: Vec<(bool, GlobMatcher)>,
+    rules: Vec<(bool, GlobSet)>,
 }
 
 impl GlobalFiles {
     /// Adds the globs of `affected.global`.
     pub(crate) fn parse(globs: &[String]) -> Result<Self, TasksError> {
+        let refuse = |reason: String| TasksError::Config {
+            key: "affected.global".to_owned(),
+            reason,
+        };
+        pattern::check_size(globs).map_err(refuse)?;
         let mut rules = Vec::new();
         for text in globs {
             let (counts, glob) = match text.strip_prefix('!') {
@@ -65,11 +70,9 @@ impl GlobalFiles {
             let glob = GlobBuilder::new(glob.trim_start_matches("./"))
                 .literal_separator(true)
                 .build()
-                .map_err(|error| TasksError::Config {
-                    key: "affected.global".to_owned(),
-                    reason: error.to_string(),
-                })?;
-            rules.push((counts, glob.compile_matcher()));
+                .and_then(pattern::compile)
+                .map_err(|error| refuse(error.to_string()))?;
+            rules.push((counts, glob));
         }
         Ok(GlobalFiles {
             workspaces: Vec::new(),

@@ -65,6 +65,11 @@ pub(crate) fn find(tree: &mut dyn SourceTree, root: &RelPath) -> Result<Members,
         is_workspace: true,
         ..Members::default()
     };
+    // The package around the workspace, where it is one: what belongs to no other is its own.
+    let around = manifest.filter(|manifest| manifest.get("name").is_some_and(Value::is_string));
+    members
+        .drafts
+        .extend(around.map(|manifest| draft(root, &manifest)));
     for ((folder, path), content) in folders.iter().zip(manifests).zip(contents) {
         match content.as_deref().map(parse) {
             None => {}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::ByteSlice as _;
-use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use headstart_fs::RelPath;
 
 use crate::{
@@ -15,8 +15,18 @@ use crate::{
 const MOST_FOLDERS: usize = 1_000_000;
 /// `{a,b}{c,d}...` multiplies.
 const MOST_ALTERNATIVES: usize = 1000;
+/// Longer than any folder's path; what is compiled from a pattern is many times as long.
+const LONGEST_PATTERN_BYTES: usize = 4 << 10;
+/// In one list.
+const MOST_PATTERNS: usize = 10_000;
+/// Of all patterns of a list, alternatives written out.
+const MOST_TEXT_BYTES: usize = 1 << 20;
+/// Names between slashes, of all patterns of a list: each is compiled.
+const MOST_PARTS: usize = 50_000;
 /// Where installed packages are, which are nobody's projects.
 const NEVER: &[&[u8]] = &[b"node_modules", b".git"];
+
+const TOO_MUCH_TEXT: &str = "the patterns are more than 1 MiB of text";
 
 /// Patterns of one manifest.
 pub(crate) struct Patterns {
@@ -28,14 +38,20 @@ pub(crate) struct Patterns {
 enum Part {
     /// `**`: any number of folders.
     AnyDepth,
-    One(GlobMatcher),
+    One {
+        glob: GlobSet,
+        /// It names folders with a leading dot, which are left out otherwise.
+        wants_hidden: bool,
+    },
 }
 
 impl Patterns {
     /// Parses globs, and globs with a leading `!` that take folders out again.
     pub(crate) fn parse(patterns: &[String]) -> Result<Self, String> {
+        check_size(patterns)?;
         let mut included = Vec::new();
         let mut excluded = GlobSetBuilder::new();
+        let (mut text_bytes, mut part_count) = (0, 0);
         for pattern in patterns {
             match pattern.strip_prefix('!') {
                 Some(pattern) => {
@@ -44,7 +60,16 @@ impl Patterns {
                 }
                 None => {
                     for alternative in alternatives(pattern)? {
-                        included.push(parts(tidy(&alternative))?);
+                        text_bytes += alternative.len();
+                        if text_bytes > MOST_TEXT_BYTES {
+                            return Err(TOO_MUCH_TEXT.to_owned());
+                        }
+                        let parts = parts(tidy(&alternative))?;
+                        part_count += parts.len();
+                        if part_count > MOST_PARTS {
+                            return Err(format!("the patterns have more than {MOST_PARTS} parts"));
+                        }
+                        included.push(parts);
                     }
                 }
             }
@@ -93,8 +118,10 @@ impl Patterns {
                         match &self.included[pattern][at] {
                             Part::AnyDepth if is_hidden => {}
                             Part::AnyDepth => self.arrive(&child, (pattern, at), &mut next, &mut matched),
-                            Part::One(glob) if is_hidden && !glob.glob().glob().starts_with('.') => {}
-                            Part::One(glob) => {
+                            Part::One {
+                                wants_hidden: false, ..
+                            } if is_hidden => {}
+                            Part::One { glob, .. } => {
                                 if name.to_path().is_ok_and(|name| glob.is_match(name)) {
                                     self.arrive(&child, (pattern, at + 1), &mut next, &mut matched);
                                 }
@@ -122,22 +149,19 @@ impl Patterns {
     fn arrive(
         &self,
         folder: &RelPath,
-        (pattern, at): (usize, usize),
+        (pattern, mut at): (usize, usize),
         level: &mut BTreeMap<RelPath, BTreeSet<(usize, usize)>>,
         matched: &mut BTreeSet<RelPath>,
     ) {
-        match self.included[pattern].get(at) {
-            None => {
-                matched.insert(folder.clone());
+        while let Some(part) = self.included[pattern].get(at) {
+            level.entry(folder.clone()).or_default().insert((pattern, at));
+            if matches!(part, Part::One { .. }) {
+                return;
             }
-            Some(part) => {
-                level.entry(folder.clone()).or_default().insert((pattern, at));
-                // No folder is a number of folders, too.
-                if matches!(part, Part::AnyDepth) {
-                    self.arrive(folder, (pattern, at + 1), level, matched);
-                }
-            }
+            // No folder is a number of folders, too.
+            at += 1;
         }
+        matched.insert(folder.clone());
     }
 }
 
@@ -146,21 +170,51 @@ fn tidy(pattern: &str) -> &str {
 }
 
 fn parts(pattern: &str) -> Result<Vec<Part>, String> {
-    let parts = pattern.split('/').filter(|part| !part.is_empty() && *part != ".");
-    parts
-        .map(|part| match part {
-            "**" => Ok(Part::AnyDepth),
-            ".." => Err(format!("{pattern:?} leaves the workspace")),
-            part => Glob::new(part)
-                .map(|glob| Part::One(glob.compile_matcher()))
-                .map_err(|error| error.to_string()),
-        })
-        .collect()
+    let mut parts = Vec::new();
+    for part in pattern.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        match part {
+            // Several in a row are one.
+            "**" if matches!(parts.last(), Some(Part::AnyDepth)) => {}
+            "**" => parts.push(Part::AnyDepth),
+            ".." => return Err(format!("{pattern:?} leaves the workspace")),
+            part => {
+                let glob = Glob::new(part).map_err(|error| error.to_string())?;
+                parts.push(Part::One {
+                    wants_hidden: part.starts_with('.'),
+                    glob: compile(glob).map_err(|error| error.to_string())?,
+                });
+            }
+        }
+    }
+    Ok(parts)
+}
+
+/// Refuses patterns that nobody writes, and that take more memory than there is.
+pub(crate) fn check_size(patterns: &[String]) -> Result<(), String> {
+    if patterns.len() > MOST_PATTERNS {
+        return Err(format!("there are more than {MOST_PATTERNS} patterns"));
+    }
+    if patterns
+        .iter()
+        .any(|pattern| pattern.len() > LONGEST_PATTERN_BYTES)
+    {
+        return Err(format!("a pattern has more than {LONGEST_PATTERN_BYTES} bytes"));
+    }
+    match patterns.iter().map(String::len).sum::<usize>() > MOST_TEXT_BYTES {
+        true => Err(TOO_MUCH_TEXT.to_owned()),
+        false => Ok(()),
+    }
+}
+
+/// Compiles a glob. On its own, one that compiles to too much would be a panic.
+pub(crate) fn compile(glob: Glob) -> Result<GlobSet, globset::Error> {
+    GlobSetBuilder::new().add(glob).build()
 }
 
 /// A pattern with `{a,b/c}` written out, for what is in braces may hold slashes.
 fn alternatives(pattern: &str) -> Result<Vec<String>, String> {
     let mut done = Vec::new();
+    let mut done_bytes = 0;
     let mut open = vec![pattern.to_owned()];
     while let Some(pattern) = open.pop() {
         if done.len() + open.len() > MOST_ALTERNATIVES {
@@ -170,6 +224,10 @@ fn alternatives(pattern: &str) -> Result<Vec<String>, String> {
         }
         // The innermost first: then there are no braces within.
         let Some(close) = pattern.find('}') else {
+            done_bytes += pattern.len();
+            if done_bytes > MOST_TEXT_BYTES {
+                return Err(TOO_MUCH_TEXT.to_owned());
+            }
             done.push(pattern);
             continue;
         };
@@ -243,5 +301,27 @@ mod tests {
         for pattern in ["../*", "a/../../b", "[", "a}", &"{a,b}".repeat(20)] {
             assert!(Patterns::parse(&[pattern.to_owned()]).is_err(), "{pattern}");
         }
+        let too_many = vec!["a".to_owned(); MOST_PATTERNS + 1];
+        let too_much = vec!["a".repeat(LONGEST_PATTERN_BYTES); 300];
+        let too_long = vec!["a/".repeat(200_000)];
+        let multiplied = vec![format!("{{{}}}{}", ",".repeat(900), "x".repeat(3000))];
+        for patterns in [too_many, too_much, too_long, multiplied] {
+            assert!(Patterns::parse(&patterns).is_err());
+        }
+    }
+
+    #[test]
+    fn what_compiles_to_too_much_is_refused() {
+        let classes = "[!a]".repeat(1000);
+        for pattern in [classes.clone(), format!("!{classes}")] {
+            // Whether it is refused is for the library to say; it must not be a panic.
+            let _ = Patterns::parse(&[pattern]);
+        }
+    }
+
+    #[test]
+    fn several_of_any_depth_in_a_row_are_one() {
+        assert_eq!(expand(&[&"**/".repeat(1000), "none"]), expand(&["**"]));
+        assert_eq!(parts("a/**/**/b/**").unwrap().len(), 4);
     }
 }

@@ -62,7 +62,7 @@ impl Project {
 }
 
 /// All projects of a repository.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Projects {
     /// Sorted by path.
     pub(crate) list: Vec<Project>,

@@ -112,9 +112,6 @@ impl Backfill<'_> {
 
     /// Brings the trees on the way to `path` in all history, where a clone may lack some.
     fn find_trees_of(&mut self, tip: ObjectId, path: &BString, all: &mut Found) -> Result<(), LocalError> {
-        if !self.lacks_trees {
-            return Ok(());
-        }
         let listed = self.repository.git_without_fetching();
         let listed = listed.args(["rev-list", &tip.to_string(), "--"]).run()?;
         let tasks = range::all_of_each(&self.objects, &listed.stdout)?;
@@ -142,21 +139,18 @@ impl Backfill<'_> {
     fn vanished(&mut self, appeared: &Appeared, all: &mut Found) -> Result<Vec<(BString, Side)>, LocalError> {
         let old = self.objects.commit(appeared.parent)?.0;
         let new = self.objects.commit(appeared.commit)?.0;
-        if self.lacks_trees {
-            self.find_trees(
-                Selection::default(),
-                range::changed(old, new).into_iter().collect(),
-                all,
-            )?;
-        }
+        let tasks = range::changed(old, new).into_iter().collect();
+        self.find_trees(Selection::default(), tasks, all)?;
         let mut vanished = Vec::new();
         let mut pairs = vec![(BString::default(), Some(old), Some(new))];
         while let Some((dir, old, new)) = pairs.pop() {
             let read = |id: Option<ObjectId>| -> Result<Vec<u8>, LocalError> {
                 let mut data = Vec::new();
-                if let Some(id) = id {
-                    // One that is missing belongs to a dry run, which has said that it does not know all.
-                    self.objects.read_tree(id, &mut data)?;
+                if let Some(id) = id
+                    && !self.objects.read_tree(id, &mut data)?
+                    && !self.options.dry_run
+                {
+                    return Err(LocalError::object(id, "it is missing"));
                 }
                 Ok(data)
             };

@@ -8,7 +8,7 @@ use headstart_process::ProcessError;
 
 use super::{
     Pull, PullError,
-    refs::{self, RefRules, RefUpdate},
+    refs::{self, LocalRefs, RefRules, RefUpdate},
 };
 use crate::{
     local::{FetchJob, LocalError, LocalObjects},
@@ -44,17 +44,14 @@ impl Pull<'_> {
         let local = refs::local_refs(repository)?;
         let mut objects = LocalObjects::open(repository)?;
         let mut updates = rules.updates(listed, &local)?;
-        self.refuse_current_branch(&updates)?;
+        self.refuse_checked_out(&updates)?;
         let known_tags = rules.followed_tags(listed, &local, |id| objects.contains(id));
-        let mut wants: Vec<ObjectId> = updates
-            .iter()
-            .chain(&known_tags)
-            .map(|update| update.new.id)
-            .collect();
-        wants.push(upstream.id);
+        let tips = updates.iter().chain(&known_tags).map(|update| update.new.id);
+        let mut tips: Vec<ObjectId> = tips.chain([upstream.id]).collect();
+        tips.sort_unstable();
+        tips.dedup();
+        let mut wants = tips.clone();
         wants.retain(|id| !objects.contains(id));
-        wants.sort_unstable();
-        wants.dedup();
         let mut fetched = FetchedRefs {
             tip: upstream.target(),
             refs: 0,
@@ -63,17 +60,23 @@ impl Pull<'_> {
         };
         if !wants.is_empty() {
             let haves = refs::haves(repository, &objects, self.upstream.old, &updates, &local)?;
-            let pack = self.fetch_history(session, rules, listed, wants, haves)?;
+            let pack = self.fetch_history(session, rules, listed, wants.clone(), haves)?;
             (fetched.objects, fetched.bytes) = pack;
             objects = LocalObjects::open(repository)?;
         }
-        for tag in rules.followed_tags(listed, &local, |id| objects.contains(id)) {
-            let is_new = !updates.iter().any(|update| update.local_name == tag.local_name);
-            if is_new && objects.contains(&tag.new.id) {
-                updates.push(tag);
-            }
+        add_followed_tags(rules, listed, &local, &objects, &mut updates);
+        let mut checked = self.check_connected(&updates, fetched.tip);
+        if wants.len() < tips.len() && matches!(checked, Err(PullError::Disconnected { .. })) {
+            // A commit that was fetched for its own sake is here without what it came from. What refs have is whole.
+            let haves = refs::haves(repository, &objects, self.upstream.old, &updates, &local)?;
+            let (more, bytes) = self.fetch_history(session, rules, listed, tips, haves)?;
+            fetched.objects += more;
+            fetched.bytes += bytes;
+            objects = LocalObjects::open(repository)?;
+            add_followed_tags(rules, listed, &local, &objects, &mut updates);
+            checked = self.check_connected(&updates, fetched.tip);
         }
-        self.check_connected(&updates, fetched.tip)?;
+        checked?;
         refs::apply(repository, &updates)?;
         fetched.refs = updates.len();
         let shown_url = repository.shown_url(self.upstream.remote.as_ref());
@@ -123,10 +126,23 @@ impl Pull<'_> {
         Ok((fetched.pack.objects, fetched.pack.bytes))
     }
 
-    /// A mirror's refspec would move the branch under the working tree.
-    fn refuse_current_branch(&self, updates: &[RefUpdate]) -> Result<(), PullError> {
-        let current = [b"refs/heads/".as_slice(), &self.upstream.branch].concat();
-        match updates.iter().find(|update| update.local_name == current) {
+    /// A mirror's refspec would move branches under the working trees of this repository.
+    fn refuse_checked_out(&self, updates: &[RefUpdate]) -> Result<(), PullError> {
+        let mut branches = updates
+            .iter()
+            .filter(|update| update.local_name.starts_with(b"refs/heads/"))
+            .peekable();
+        if branches.peek().is_none() {
+            return Ok(());
+        }
+        let listed = self.repository.git_without_fetching();
+        let listed = listed.args(["worktree", "list", "--porcelain", "-z"]).run()?;
+        let checked_out: Vec<&[u8]> = listed
+            .stdout
+            .split(|byte| *byte == 0)
+            .filter_map(|line| line.strip_prefix(b"branch "))
+            .collect();
+        match branches.find(|update| checked_out.contains(&update.local_name.as_slice())) {
             None => Ok(()),
             Some(update) => Err(LocalError::Setting {
                 key: format!("remote.{}.fetch", self.upstream.remote),
@@ -159,6 +175,22 @@ impl Pull<'_> {
                 remote: self.upstream.remote.clone(),
                 source,
             }),
+        }
+    }
+}
+
+/// Adds tags that are here with what they point to.
+fn add_followed_tags(
+    rules: &RefRules,
+    listed: &RemoteRefs,
+    local: &LocalRefs,
+    objects: &LocalObjects,
+    updates: &mut Vec<RefUpdate>,
+) {
+    for tag in rules.followed_tags(listed, local, |id| objects.contains(id)) {
+        let is_new = !updates.iter().any(|update| update.local_name == tag.local_name);
+        if is_new && objects.contains(&tag.new.id) {
+            updates.push(tag);
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Which refs a fetch moves, and moving them: by the refspecs of the remote, as `git fetch` does without pruning.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bstr::{BStr, BString, ByteSlice as _};
 use gix::{
     ObjectId,
     refspec::{MatchGroup, RefSpecRef, match_group::Item, parse::Operation},
 };
+use headstart_process::ProcessError;
 
 use super::PullError;
 use crate::{
@@ -47,6 +48,9 @@ pub(super) struct RefUpdate {
     /// It may go elsewhere than forward.
     pub(super) forced: bool,
 }
+
+/// Commits and their parents.
+type Parents = HashMap<ObjectId, Vec<ObjectId>>;
 
 /// The refs here, by full name.
 pub(super) type LocalRefs = BTreeMap<BString, ObjectId>;
@@ -215,12 +219,18 @@ pub(super) fn haves(
 /// Sets refs in as few transactions as messages for their logs allow.
 pub(super) fn apply(repository: &LocalRepository<'_>, updates: &[RefUpdate]) -> Result<(), PullError> {
     let mut by_message: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+    let between = parents_between(repository, updates)?;
     for update in updates {
         let message = match update.old {
             None if update.local_name.starts_with(TAGS.as_bytes()) => "pull: storing tag",
             None if update.remote_name.starts_with(b"refs/heads/") => "pull: storing head",
             None => "pull: storing ref",
-            Some(old) if repository.is_ancestor(old, update.new.target())? => "pull: fast-forward",
+            Some(old)
+                if leads_to(&between, update.new.target(), old)
+                    || repository.is_ancestor(old, update.new.target())? =>
+            {
+                "pull: fast-forward"
+            }
             Some(_) if update.forced => "pull: forced-update",
             Some(_) => {
                 return Err(PullError::Rewritten {
@@ -242,6 +252,57 @@ pub(super) fn apply(repository: &LocalRepository<'_>, updates: &[RefUpdate]) -> 
             .run()?;
     }
     Ok(())
+}
+
+/// The commits between where refs were and where they go, with their parents: what answers for most refs at once, which
+/// of them move forward.
+fn parents_between(repository: &LocalRepository<'_>, updates: &[RefUpdate]) -> Result<Parents, PullError> {
+    let mut revs = String::new();
+    for update in updates.iter().filter(|update| update.old.is_some()) {
+        revs.extend(update.old.map(|old| format!("^{old}\n")));
+        revs.push_str(&format!("{}\n", update.new.target()));
+    }
+    let mut parents = Parents::new();
+    if revs.is_empty() {
+        return Ok(parents);
+    }
+    let listed = repository.git_without_fetching();
+    let listed = match listed
+        .args(["rev-list", "--parents", "--stdin"])
+        .stdin(revs)
+        .run()
+    {
+        Ok(listed) => listed,
+        // Each ref is asked for by itself then, and the error is about that one.
+        Err(ProcessError::Failed { .. }) => return Ok(parents),
+        Err(error) => return Err(error.into()),
+    };
+    for line in listed.stdout.lines() {
+        let mut ids = line.split_str(" ").filter_map(|id| ObjectId::from_hex(id).ok());
+        if let Some(commit) = ids.next() {
+            parents.insert(commit, ids.collect());
+        }
+    }
+    Ok(parents)
+}
+
+/// Whether the listed commits lead from `tip` to `old`. Where they do not, other ways may.
+fn leads_to(parents: &Parents, tip: ObjectId, old: ObjectId) -> bool {
+    let mut seen = BTreeSet::from([tip]);
+    let mut next = vec![tip];
+    while let Some(commit) = next.pop() {
+        if commit == old {
+            return true;
+        }
+        next.extend(
+            parents
+                .get(&commit)
+                .into_iter()
+                .flatten()
+                .filter(|id| seen.insert(**id)),
+        );
+    }
+    false
 }
 
 /// What `FETCH_HEAD` says: for whoever merges by hand.

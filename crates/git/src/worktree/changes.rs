@@ -1,5 +1,7 @@
 //! What differs between two trees, path by path, checked as strictly as a tree that is checked out whole.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use gix::{
     ObjectId,
     bstr::{BString, ByteSlice as _},
@@ -8,6 +10,7 @@ use gix::{
 
 use super::{
     WorktreeError,
+    plan::{LONGEST_PATH_BYTES, MOST_PATHS},
     tree::{self, TreeError},
 };
 use crate::{
@@ -43,6 +46,7 @@ impl Changes {
         old: Option<ObjectId>,
         new: Option<ObjectId>,
         protect: component::Options,
+        interrupt: &AtomicBool,
     ) -> Result<Self, ChangesError> {
         let mut changes = Changes {
             canonical: true,
@@ -53,6 +57,16 @@ impl Changes {
             false => vec![(BString::default(), old, new)],
         };
         while let Some((dir, old, new)) = pairs.pop() {
+            if interrupt.load(Ordering::Relaxed) {
+                return Err(WorktreeError::Interrupted.into());
+            }
+            // Both sides count: each may be a few small trees that name each other several times.
+            if changes.paths.len() + changes.dirs.len() + pairs.len() > MOST_PATHS {
+                return Err(WorktreeError::TooLarge("it has too many paths").into());
+            }
+            if dir.len() > LONGEST_PATH_BYTES {
+                return Err(WorktreeError::TooLarge("it has a path of more than 4095 bytes").into());
+            }
             let mut read = |id: Option<ObjectId>| -> Result<Vec<u8>, LocalError> {
                 let mut data = Vec::new();
                 let id = id.filter(|id| *id != ObjectId::empty_tree(id.kind()));

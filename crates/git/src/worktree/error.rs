@@ -53,6 +53,12 @@ pub(crate) enum WorktreeError {
     /// Another program wrote the index while files were written.
     #[error("another program changed the index meanwhile")]
     IndexChanged,
+    /// Another program wrote a file after it was looked at; it is as that program left it.
+    #[error("another program changed {path:?} meanwhile")]
+    FileChanged {
+        /// The path, from the root of the working tree.
+        path: BString,
+    },
     /// The repository is bare.
     #[error("the repository has no working tree")]
     Bare,

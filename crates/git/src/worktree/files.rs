@@ -1,7 +1,7 @@
 //! Creates files, symlinks and directories of the working tree, relative to handles of its directories.
 //!
-//! Nothing that exists is replaced or followed: a file that is there already, or a symlink where a directory should
-//! be, is an error.
+//! Nothing that exists is followed, and nothing is replaced unless it is asked for: a file that is there already, or a symlink
+//! where a directory should be, is an error.
 
 use std::{
     collections::VecDeque,
@@ -20,7 +20,7 @@ use headstart_fs::{AtPath as _, PathError};
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 
-use super::index::FileStat;
+use super::{WorktreeError, index::FileStat};
 
 /// Directory handles kept open: enough that neighbours in a pack, which are neighbours in a directory, find theirs,
 /// and far below the usual limit of 1024 open files.
@@ -139,17 +139,88 @@ impl Files {
         content: &[u8],
     ) -> Result<FileStat, PathError> {
         let handle = self.handle(dir)?;
+        let (_, stat) = self.create_file(&handle, dir, name, executable, content)?;
+        Ok(stat)
+    }
+
+    /// Writes a file in the place of one that is whole until then, or of nothing.
+    pub(super) fn replace_file(
+        &self,
+        dir: &Arc<Dir>,
+        name: &BStr,
+        executable: bool,
+        content: &[u8],
+        may_replace: impl FnOnce() -> Result<(), WorktreeError>,
+    ) -> Result<FileStat, WorktreeError> {
+        let temporary = temporary_name(name);
+        // Of a run that was killed.
+        self.remove(dir, temporary.as_bstr())?;
+        let handle = self.handle(dir)?;
+        let (file, before) = self.create_file(&handle, dir, temporary.as_bstr(), executable, content)?;
+        self.rename(&handle, dir, &temporary, name, may_replace)?;
+        let after = rustix::fs::fstat(&file);
+        let after = FileStat::from(&after.map_err(|error| failed("look at", self.shown(dir, name), error))?);
+        // A new name is a new time of change. Where more is new, somebody wrote to the file, and git has to see it.
+        Ok(match (after.mtime, after.size) == (before.mtime, before.size) {
+            true => after,
+            false => before,
+        })
+    }
+
+    /// Makes a symlink in the place of a file or symlink, or of nothing.
+    pub(super) fn replace_symlink(
+        &self,
+        dir: &Arc<Dir>,
+        name: &BStr,
+        target: &[u8],
+        may_replace: impl FnOnce() -> Result<(), WorktreeError>,
+    ) -> Result<FileStat, WorktreeError> {
+        let temporary = temporary_name(name);
+        self.remove(dir, temporary.as_bstr())?;
+        self.write_symlink(dir, temporary.as_bstr(), target)?;
+        let handle = self.handle(dir)?;
+        self.rename(&handle, dir, &temporary, name, may_replace)?;
+        Ok(self.stat(&handle, dir, name)?)
+    }
+
+    /// Gives what is written its name, or removes it.
+    fn rename(
+        &self,
+        handle: &OwnedFd,
+        dir: &Arc<Dir>,
+        temporary: &BString,
+        name: &BStr,
+        may_replace: impl FnOnce() -> Result<(), WorktreeError>,
+    ) -> Result<(), WorktreeError> {
+        let renamed = may_replace().and_then(|()| {
+            rustix::fs::renameat(handle, temporary.as_bytes(), handle, name.as_bytes())
+                .map_err(|error| failed("replace", self.shown(dir, name), error).into())
+        });
+        if renamed.is_err() {
+            self.remove(dir, temporary.as_bstr()).ok();
+        }
+        renamed
+    }
+
+    fn create_file(
+        &self,
+        handle: &OwnedFd,
+        dir: &Dir,
+        name: &BStr,
+        executable: bool,
+        content: &[u8],
+    ) -> Result<(File, FileStat), PathError> {
         let path = || self.shown(dir, name);
         let mode = if executable { 0o777 } else { 0o666 };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&handle, name.as_bytes(), flags, Mode::from_raw_mode(mode))
+        let file = rustix::fs::openat(handle, name.as_bytes(), flags, Mode::from_raw_mode(mode))
             .map_err(|error| failed("create", path(), error))?;
         let mut file = File::from(file);
         file.write_all(content)
             .map_err(|error| failed("write", path(), error))?;
         rustix::fs::futimens(&file, &self.times).map_err(|error| failed("set the time of", path(), error))?;
         let stat = rustix::fs::fstat(&file).map_err(|error| failed("look at", path(), error))?;
-        Ok(FileStat::from(&stat))
+        Ok((file, FileStat::from(&stat)))
     }
 
     /// Makes a symlink; where it leads is nobody's business.
@@ -197,7 +268,10 @@ impl Files {
         stat: &rustix::fs::Stat,
     ) -> Result<Vec<u8>, PathError> {
         let path = || self.shown(dir, name);
-        let handle = self.handle(dir)?;
+        // Not as a folder that was made: it may be removed after this, and made again.
+        let handle = self
+            .existing(dir)?
+            .ok_or_else(|| failed("open", path(), rustix::io::Errno::NOENT))?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
             let target = rustix::fs::readlinkat(&handle, name.as_bytes(), Vec::new())
                 .map_err(|error| failed("read the symlink", path(), error))?;
@@ -325,6 +399,14 @@ impl Files {
 const DIR_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const DIR_MODE: Mode = Mode::RWXU.union(Mode::RWXG).union(Mode::RWXO);
 
+/// What a file is called until it is whole: short enough wherever `name` is, and always the same, for the next run to find.
+fn temporary_name(name: &BStr) -> BString {
+    let hash = gix::objs::compute_hash(gix::hash::Kind::Sha1, gix::objs::Kind::Blob, name);
+    // No name is long enough for an attack on the hash.
+    let hash = hash.unwrap_or(gix::ObjectId::null(gix::hash::Kind::Sha1));
+    format!(".headstart-{hash}").into()
+}
+
 fn failed(action: &'static str, path: PathBuf, error: impl Into<std::io::Error>) -> PathError {
     PathError {
         action,
@@ -367,6 +449,30 @@ mod tests {
         assert_eq!(files.open.lock().len(), OPEN_DIRS);
         let written = temp.path().join(dir.path.to_str().unwrap()).join("f");
         assert_eq!(fs::read(written).unwrap(), b"content");
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_or_not_at_all() {
+        let temp = tempfile::tempdir().unwrap();
+        let there = temp.path().join("there");
+        fs::write(&there, "old").unwrap();
+        let files = Files::new(temp.path()).unwrap();
+        let (root, name) = (Dir::root(), BStr::new("there"));
+        let refuse = || Err(WorktreeError::FileChanged { path: "there".into() });
+        assert!(files.replace_file(&root, name, false, b"new", refuse).is_err());
+        assert!(files.replace_symlink(&root, name, b"new", refuse).is_err());
+        assert_eq!(fs::read(&there).unwrap(), b"old");
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
+
+        // A run that was killed leaves this.
+        fs::write(temp.path().join(temporary_name(name).to_string()), "ne").unwrap();
+        let told = files.replace_file(&root, name, true, b"new", || Ok(())).unwrap();
+        let now = files.look(&root, name).unwrap().unwrap();
+        assert_eq!(told, FileStat::from(&now));
+        assert_eq!(fs::read(&there).unwrap(), b"new");
+        files.replace_symlink(&root, name, b"new", || Ok(())).unwrap();
+        assert_eq!(fs::read_link(&there).unwrap(), Path::new("new"));
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -27,11 +27,11 @@ use crate::{pack::ObjectData, sparse::Cone};
 const HELD_BYTES: usize = 64 << 20;
 
 /// Longest path from the root, as long as the system takes in one piece.
-const LONGEST_PATH_BYTES: usize = 4095;
+pub(super) const LONGEST_PATH_BYTES: usize = 4095;
 
 /// Paths a commit may have: some times those of the largest monorepos. A few small trees that name each other several
 /// times would otherwise stand for more than memory holds.
-const MOST_PATHS: usize = 10_000_000;
+pub(super) const MOST_PATHS: usize = 10_000_000;
 
 /// One file, symlink or submodule.
 struct File {

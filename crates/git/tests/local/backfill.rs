@@ -239,8 +239,18 @@ fn a_blame_finds_everything_here_across_renames() {
     for (name, filter) in [
         ("blobless", "--filter=blob:none"),
         ("treeless", "--filter=tree:0"),
+        ("deepened", "--filter=blob:none"),
     ] {
-        let clone = machine.clone(name, &[filter]);
+        let clone = match name {
+            // With commits that came for their own sake, as to find a merge base.
+            "deepened" => {
+                let clone = machine.clone(name, &[filter, "--depth=1"]);
+                let _ = clone.git(["fetch", "-q", "--unshallow", "--filter=tree:0"]);
+                let _ = clone.git(["config", "remote.origin.partialCloneFilter", "blob:none"]);
+                clone
+            }
+            _ => machine.clone(name, &[filter]),
+        };
         assert!(!works_offline(&clone, &["blame", "final.txt"]));
         let before = machine.fetches();
         let outcome = run(&machine, &clone, &blame("final.txt")).unwrap();

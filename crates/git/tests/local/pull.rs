@@ -379,3 +379,94 @@ fn the_post_merge_hook_runs() {
     let _ = pull(&machine, &ours).unwrap();
     assert_eq!(fs::read_to_string(ours.path().join("hooked")).unwrap(), "0\n");
 }
+
+/// Files of a commit in between are neither those of the old nor of the new one.
+#[test]
+fn a_killed_pull_is_taken_up_when_the_origin_has_moved_on() {
+    let machine = with_everything();
+    let [ours, theirs] = ["ours", "theirs"].map(|name| machine.clone(name, &["--filter=blob:none"]));
+    let origin = &machine.origin;
+    let between = origin
+        .write("README", "between\n")
+        .write("passing", "between\n")
+        .write("same.txt", "between\n")
+        .commit("between");
+    let _ = ours.git(["fetch", "-q"]);
+    ours.write("README", "between\n").write("passing", "between\n");
+    ours.write(".git/headstart/pull", format!("{between}\n"));
+    fs::remove_file(origin.path().join("passing")).unwrap();
+    origin.write("same.txt", "same\n").commit("back");
+    advance(origin);
+    let outcome = pull(&machine, &ours).unwrap();
+    assert_eq!(outcome.by_git, None);
+    assert!(!ours.path().join(".git/headstart/pull").exists());
+    assert!(git_pull(&theirs));
+    assert_eq!(ours.git(["status", "--porcelain"]), "");
+    assert_eq!(ours.git(["rev-parse", "HEAD"]), theirs.git(["rev-parse", "HEAD"]));
+    assert!(!ours.path().join("passing").exists());
+}
+
+/// A commit that something fetched for its own sake has no history here.
+#[test]
+fn a_tip_that_is_here_alone_gets_its_history() {
+    let machine = with_everything();
+    let ours = machine.clone("ours", &["--filter=blob:none"]);
+    advance(&machine.origin);
+    let tip = machine.origin.git(["rev-parse", "HEAD"]);
+    let _ = machine
+        .origin
+        .git(["config", "uploadpack.allowAnySHA1InWant", "true"]);
+    let commit = machine.origin.git(["cat-file", "commit", &tip]) + "\n";
+    assert_eq!(ours.write_object("commit", commit.as_bytes()), tip);
+    let outcome = pull(&machine, &ours).unwrap();
+    assert_eq!(outcome.new.to_string(), tip);
+    assert_eq!(ours.git(["status", "--porcelain"]), "");
+    let _ = ours.git(["rev-list", "HEAD"]);
+}
+
+/// An editor looks at the state of the working tree all the time.
+#[test]
+fn a_lock_of_the_index_is_waited_for() {
+    let machine = with_everything();
+    let ours = machine.clone("ours", &[]);
+    advance(&machine.origin);
+    let lock = ours.path().join(".git/index.lock");
+    fs::write(&lock, "").unwrap();
+    let outcome = std::thread::scope(|scope| {
+        let pulled = scope.spawn(|| pull(&machine, &ours));
+        scope.spawn(|| {
+            let has_come = |ours: &Repository| ours.path().join(".git/FETCH_HEAD").exists();
+            while !has_come(&ours) {
+                std::thread::yield_now();
+            }
+            fs::remove_file(&lock).unwrap();
+        });
+        pulled.join().unwrap().unwrap()
+    });
+    assert_eq!(outcome.by_git, None);
+}
+
+/// Other tools wrote trees in an order of their own.
+#[test]
+fn trees_in_the_wrong_order_lose_nothing() {
+    let machine = with_everything();
+    let origin = &machine.origin;
+    let tree = |names: &[&str]| {
+        let mut data = Vec::new();
+        for name in names {
+            let blob = origin.write_object("blob", &name.as_bytes()[..1]);
+            data.extend_from_slice(format!("100644 {}\0", &name[..1]).as_bytes());
+            data.extend((0..20).map(|at| u8::from_str_radix(&blob[2 * at..2 * at + 2], 16).unwrap()));
+        }
+        let tree = origin.write_object("tree", &data);
+        let commit = origin.git(["commit-tree", "-p", "HEAD", "-m", "tree", &tree]);
+        let _ = origin.git(["update-ref", "refs/heads/main", &commit]);
+    };
+    tree(&["a", "b", "c"]);
+    let ours = machine.clone("ours", &[]);
+    tree(&["c", "d", "b", "a"]);
+    let _ = pull(&machine, &ours).unwrap();
+    for name in ["a", "b", "c", "d"] {
+        assert_eq!(fs::read(ours.path().join(name)).unwrap(), name.as_bytes());
+    }
+}

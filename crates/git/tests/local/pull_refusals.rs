@@ -177,3 +177,72 @@ fn a_connection_that_breaks_leaves_what_was() {
     let _ = pull(&machine, &ours).unwrap();
     assert_eq!(ours.git(["status", "--porcelain"]), "");
 }
+
+/// The folder of a submodule has a repository of the user's in it: what becomes of that is for git to say.
+#[test]
+fn a_submodule_that_became_a_folder_is_for_git() {
+    let machine = with_everything();
+    let origin = &machine.origin;
+    let head = origin.git(["rev-parse", "HEAD"]);
+    let _ = origin.git([
+        "update-index",
+        "--add",
+        "--cacheinfo",
+        &format!("160000,{head},s"),
+    ]);
+    let _ = origin.git(["commit", "-q", "-m", "a submodule"]);
+    let ours = machine.clone("ours", &[]);
+    let _ = Repository::create(ours.path().join("s"));
+    ours.write("s/mine", "mine\n");
+    let _ = origin.git(["update-index", "--force-remove", "s"]);
+    fs::remove_dir_all(origin.path().join("s")).ok();
+    origin.write("s/f", "theirs\n").commit("a folder");
+    let outcome = pull(&machine, &ours).unwrap();
+    assert_eq!(outcome.by_git.as_deref(), Some("s is a submodule no more"));
+    assert_eq!(fs::read(ours.path().join("s/mine")).unwrap(), b"mine\n");
+}
+
+#[test]
+fn ignored_files_are_not_overwritten() {
+    let machine = with_everything();
+    machine.origin.write(".gitignore", "empty\n").commit("ignore");
+    let ours = machine.clone("ours", &[]);
+    ours.write("empty", "mine\n");
+    machine.origin.write("README", "new\n").write("empty", "theirs\n");
+    let _ = machine.origin.git(["add", "-f", "empty"]);
+    machine.origin.commit("an ignored file");
+    let error = pull(&machine, &ours).unwrap_err();
+    assert!(matches!(error, PullError::InTheWay { .. }), "{error:?}");
+    assert_eq!(fs::read(ours.path().join("empty")).unwrap(), b"mine\n");
+    assert_eq!(fs::read(ours.path().join("README")).unwrap(), b"one\n");
+}
+
+#[test]
+fn a_branch_of_another_working_tree_is_not_moved() {
+    let machine = with_everything();
+    let _ = machine.origin.git(["branch", "side"]);
+    let ours = machine.clone("ours", &[]);
+    let linked = machine.path("linked");
+    let _ = ours.git(["worktree", "add", "-q", linked.to_str().unwrap(), "side"]);
+    let _ = ours.git([
+        "config",
+        "--add",
+        "remote.origin.fetch",
+        "+refs/heads/side:refs/heads/side",
+    ]);
+    let before = ours.git(["rev-parse", "side"]);
+    let _ = machine.origin.git(["switch", "-q", "side"]);
+    machine.origin.write("README", "side\n").commit("on the side");
+    let error = pull(&machine, &ours).unwrap_err();
+    assert!(
+        matches!(error, PullError::Local(LocalError::Setting { .. })),
+        "{error:?}"
+    );
+    assert_eq!(ours.git(["rev-parse", "side"]), before);
+}
+
+#[test]
+fn signatures_are_for_git_to_verify() {
+    let error = refused(|clone| drop(clone.git(["config", "merge.verifySignatures", "true"])));
+    assert!(matches!(error, PullError::InTheWay { .. }), "{error:?}");
+}

@@ -49,6 +49,7 @@ fn npm_workspaces_are_a_list_or_a_table() {
         r#"{"name": "cli", "dependencies": {"@a/core": "^1.0.0", "react": "19"}, "devDependencies": {"cli": "*"}}"#,
     );
     let expected = [
+        "npm root at .: cli",
         "npm cli at packages/cli: @a/core",
         "npm @a/core at packages/core: ",
     ];
@@ -56,7 +57,9 @@ fn npm_workspaces_are_a_list_or_a_table() {
         r#"["packages/*"]"#,
         r#"{"packages": ["packages/*"], "nohoist": []}"#,
     ] {
-        let root = format!("\u{feff}{{\"name\": \"root\", \"workspaces\": {workspaces}}}");
+        let root = format!(
+            "\u{feff}{{\"name\": \"root\", \"dependencies\": {{\"cli\": \"*\"}}, \"workspaces\": {workspaces}}}"
+        );
         assert_eq!(
             found(&[("package.json", &root), core, cli], "").unwrap(),
             expected

@@ -33,8 +33,8 @@ use crate::{
 
 /// What is in the way of a step.
 enum Check {
-    /// Nothing, or what the old commit has.
-    Clear,
+    /// This file of the old commit; none for nothing, or for what may be a folder.
+    Clear(Option<FileStat>),
     /// What the new commit has.
     Done(FileStat),
     /// Something else.
@@ -64,7 +64,7 @@ impl UpdatePlan {
         if let Some((step, _)) = blocked.next() {
             return Ok(Err(format!("{} is not as the index says", step.path)));
         }
-        let todo: Vec<&Step> = self
+        let todo: Vec<(&Step, Option<FileStat>)> = self
             .steps
             .iter()
             .zip(checks)
@@ -73,7 +73,8 @@ impl UpdatePlan {
                     work.stats.lock().insert(step.path.as_bstr(), stat);
                     None
                 }
-                _ => Some(step),
+                Check::Clear(seen) => Some((step, seen)),
+                Check::InTheWay => None,
             })
             .collect();
         let removed = work.remove(&todo)?;
@@ -137,7 +138,7 @@ impl<'a> Work<'a> {
         let Some(stat) = files.look(&step.dir, step.name.as_bstr())? else {
             return Ok(match step.new.is_some() && self.is_blocked_above(step)? {
                 true => Check::InTheWay,
-                false => Check::Clear,
+                false => Check::Clear(None),
             });
         };
         let file_type = FileType::from_raw_mode(stat.st_mode);
@@ -148,7 +149,7 @@ impl<'a> Work<'a> {
         if [old_kind, new_kind.map(|kind| kind as u32)].contains(&Some(EntryKind::Commit as u32)) {
             // The folder of a submodule: filled for the user to keep, or for git to see.
             return Ok(match file_type == FileType::Directory {
-                true => Check::Clear,
+                true => Check::Clear(None),
                 false => Check::InTheWay,
             });
         }
@@ -160,14 +161,14 @@ impl<'a> Work<'a> {
             && self.is_kind(&stat, old.mode)
             && i64::from(old.stat.mtime.0) < self.plan.index.written_seconds
         {
-            return Ok(Check::Clear);
+            return Ok(Check::Clear(Some(old.stat)));
         }
         let content = files.read(&step.dir, step.name.as_bstr(), &stat)?;
         if let Some(old) = &step.old
             && self.is_kind(&stat, old.mode)
             && (hash(&content) == Some(old.id) || self.is_converted(objects, step, old.id, &content)?)
         {
-            return Ok(Check::Clear);
+            return Ok(Check::Clear(Some(FileStat::from(&stat))));
         }
         // Written by a run that was killed.
         if let Some(new) = step.new
@@ -240,10 +241,11 @@ impl<'a> Work<'a> {
     }
 
     /// Removes what is gone, or became something else on its way from file to folder, with the folders left empty.
-    fn remove(&self, steps: &[&'a Step]) -> Result<u64, WorktreeError> {
+    fn remove(&self, steps: &[(&'a Step, Option<FileStat>)]) -> Result<u64, WorktreeError> {
         let files = &self.plan.files;
-        let gone: Vec<&&Step> = steps.iter().filter(|step| step.new.is_none()).collect();
-        gone.par_iter().try_for_each(|step| {
+        let gone = steps.iter().filter(|(step, _)| step.new.is_none());
+        let gone: Vec<&(&Step, Option<FileStat>)> = gone.collect();
+        gone.par_iter().try_for_each(|(step, seen)| {
             self.go_on()?;
             match step
                 .old
@@ -251,11 +253,17 @@ impl<'a> Work<'a> {
                 .is_some_and(|old| old.mode == EntryKind::Commit as u32)
             {
                 true => files.remove_empty_dir(&step.dir, step.name.as_bstr())?,
-                false => files.remove(&step.dir, step.name.as_bstr())?,
+                false => {
+                    self.expect_unchanged(step, *seen)?;
+                    files.remove(&step.dir, step.name.as_bstr())?;
+                }
             }
             Ok::<_, WorktreeError>(())
         })?;
-        let dirs: BTreeSet<&BStr> = gone.iter().flat_map(|step| above(step.path.as_bstr())).collect();
+        let dirs: BTreeSet<&BStr> = gone
+            .iter()
+            .flat_map(|(step, _)| above(step.path.as_bstr()))
+            .collect();
         let mut places = Dirs::default();
         // Those inside others come after them, so they go first this way.
         for dir in dirs.into_iter().rev() {
@@ -274,19 +282,39 @@ impl<'a> Work<'a> {
         Ok(gone.len() as u64)
     }
 
-    fn write(&self, steps: &[&'a Step], on_progress: &(dyn Fn(u64) + Sync)) -> Result<(), WorktreeError> {
+    fn write(
+        &self,
+        steps: &[(&'a Step, Option<FileStat>)],
+        on_progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), WorktreeError> {
         let init = || self.objects.lock().clone();
-        let written = steps.par_iter().filter(|step| step.new.is_some());
-        written.try_for_each_init(init, |objects, step| {
+        let written = steps.par_iter().filter(|(step, _)| step.new.is_some());
+        written.try_for_each_init(init, |objects, (step, seen)| {
             self.go_on()?;
-            let stat = self.write_one(objects, step)?;
+            let stat = self.write_one(objects, step, *seen)?;
             self.stats.lock().insert(step.path.as_bstr(), stat);
             on_progress(1);
             Ok(())
         })
     }
 
-    fn write_one(&self, objects: &LocalObjects, step: &Step) -> Result<FileStat, WorktreeError> {
+    /// Looks again, just before a file is replaced or removed.
+    fn expect_unchanged(&self, step: &Step, seen: Option<FileStat>) -> Result<(), WorktreeError> {
+        let now = self.plan.files.look(&step.dir, step.name.as_bstr())?;
+        match now.as_ref().map(FileStat::from) == seen {
+            true => Ok(()),
+            false => Err(WorktreeError::FileChanged {
+                path: step.path.clone(),
+            }),
+        }
+    }
+
+    fn write_one(
+        &self,
+        objects: &LocalObjects,
+        step: &Step,
+        seen: Option<FileStat>,
+    ) -> Result<FileStat, WorktreeError> {
         let Some(Side { kind, id }) = step.new else {
             unreachable!("only steps with something new are written")
         };
@@ -306,10 +334,13 @@ impl<'a> Work<'a> {
             Converted::Changed(changed) => changed,
             Converted::Unchanged | Converted::NeedsDriver => &data,
         };
-        files.remove(&step.dir, name)?;
+        let may_replace = || self.expect_unchanged(step, seen);
         let stat = match kind {
-            EntryKind::Link => files.write_symlink(&step.dir, name, content)?,
-            kind => files.write_file(&step.dir, name, kind == EntryKind::BlobExecutable, content)?,
+            EntryKind::Link => files.replace_symlink(&step.dir, name, content, may_replace)?,
+            kind => {
+                let executable = kind == EntryKind::BlobExecutable;
+                files.replace_file(&step.dir, name, executable, content, may_replace)?
+            }
         };
         self.files.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(u64::from(stat.size), Ordering::Relaxed);

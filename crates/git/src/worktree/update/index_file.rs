@@ -2,8 +2,10 @@
 
 use std::{
     fs::File,
-    io::Read as _,
+    io::{ErrorKind, Read as _},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use gix::{
@@ -17,6 +19,10 @@ use super::super::{
     WorktreeError,
     index::{FileStat, IndexEntry, IndexTree},
 };
+
+/// How long another program may hold the lock of the index: an editor's `git status` does for some milliseconds.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// An index of plain entries, and the file it was read from.
 pub(super) struct IndexFile {
@@ -38,14 +44,14 @@ pub(super) struct NotPlain(pub(super) &'static str);
 impl IndexFile {
     /// Reads it, or says why git has to work on it.
     pub(super) fn read(path: &Path) -> Result<Result<Self, NotPlain>, WorktreeError> {
-        if path.with_extension("lock").exists() {
+        if !wait_for(|| !path.with_extension("lock").exists()) {
             return Ok(Err(NotPlain("another program holds its lock")));
         }
         if has_shared_index(path) {
             return Ok(Err(NotPlain("it is split")));
         }
         let mut file = match File::open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Ok(Err(NotPlain("there is none")));
             }
             file => file.at("open", path)?,
@@ -98,7 +104,17 @@ impl IndexFile {
     pub(super) fn replace(&self, index: &[u8]) -> Result<(), WorktreeError> {
         use std::io::Write as _;
         let lock = self.path.with_extension("lock");
-        let mut file = File::create_new(&lock).at("create", &lock)?;
+        let mut file = None;
+        let is_made = wait_for(|| {
+            let made = File::create_new(&lock);
+            let is_held = matches!(&made, Err(error) if error.kind() == ErrorKind::AlreadyExists);
+            file = Some(made);
+            !is_held
+        });
+        let mut file = match file {
+            Some(made) if is_made => made.at("create", &lock)?,
+            _ => return Err(WorktreeError::IndexChanged),
+        };
         let replaced = std::fs::read(&self.path)
             .at("read", &self.path)
             .map_err(WorktreeError::from)
@@ -114,6 +130,20 @@ impl IndexFile {
             std::fs::remove_file(&lock).ok();
         }
         replaced
+    }
+}
+
+/// Tries until it works, or the patience is at its end.
+fn wait_for(mut is_done: impl FnMut() -> bool) -> bool {
+    let started = Instant::now();
+    loop {
+        if is_done() {
+            return true;
+        }
+        if started.elapsed() > LOCK_PATIENCE {
+            return false;
+        }
+        thread::sleep(LOCK_PAUSE);
     }
 }
 

@@ -6,6 +6,7 @@
 //! Invariants:
 //! - nothing is touched before everything was looked at;
 //! - a file is replaced or removed only when it has the content of the old commit, or of the new one already;
+//! - a file is there whole, before or after; it is looked at again just before it is replaced or removed;
 //! - the index is written last. Whoever is killed before leaves files that the next run, or `git reset --hard`, takes up.
 
 use std::{
@@ -142,6 +143,10 @@ impl UpdatePlan {
     /// Compares the index with both commits, path by path; says what only git can decide.
     fn sort(&mut self, cone: Option<&Cone>) -> Result<(), String> {
         let mut dirs = Dirs::default();
+        let paths = self.changes.paths.iter().map(|change| &change.path);
+        if let Some((twice, _)) = paths.clone().zip(paths.skip(1)).find(|(path, next)| path == next) {
+            return Err(format!("{twice} is in a tree twice"));
+        }
         let removed: HashSet<&BStr> = self
             .changes
             .paths
@@ -165,6 +170,10 @@ impl UpdatePlan {
                 return Err(in_the_way());
             }
             let is_submodule = |side: &Option<Side>| side.is_some_and(|side| side.kind == EntryKind::Commit);
+            // The folder of a submodule has a repository of the user's in it.
+            if is_submodule(old) && new.is_none() && added_below(&self.changes.paths, path.as_bstr()) {
+                return Err(format!("{path} is a submodule no more"));
+            }
             if old.is_some() && new.is_some() && is_submodule(old) != is_submodule(new) {
                 return Err(format!("{path} became a submodule, or is one no more"));
             }
@@ -255,6 +264,16 @@ impl UpdatePlan {
     pub(crate) fn total_files(&self) -> u64 {
         self.steps.iter().filter(|step| step.new.is_some()).count() as u64
     }
+}
+
+/// Whether something new is below `path`. The changes are sorted.
+fn added_below(changes: &[Change], path: &BStr) -> bool {
+    let first = [path.as_bytes(), b"/"].concat();
+    let at = changes.partition_point(|change| change.path < first);
+    let below = changes[at..].iter();
+    below
+        .take_while(|change| change.path.starts_with(&first))
+        .any(|change| change.new.is_some())
 }
 
 fn in_cone(cone: &Cone, path: &BStr) -> bool {
