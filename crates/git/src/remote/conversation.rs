@@ -186,7 +186,10 @@ impl Conversation<'_> {
             }
         };
         let mut reader = sent.map_err(|error| remote_error(&self.line, error.into(), None))?;
-        if let Some(said) = refusal(&mut reader) {
+        // The parser of answers in the versions before looks for it by itself, and must be the first to look.
+        if version == Protocol::V2
+            && let Some(said) = refusal(&mut reader)
+        {
             let explanation = self.line.explanation(Some(said));
             return Err(FetchError::Remote(explanation.expect("something was said")));
         }
