@@ -165,8 +165,12 @@ fn assert_crosses(with_remote: impl for<'a> Fn(Headstart<'a>) -> Headstart<'a>) 
     let push = || json(with_remote(ci.headstart().args(["seed", "push", &url])));
     assert_eq!(push()["outcome"], "saved");
     origin.move_on();
-    let report = json(with_remote(clone(&laptop, &origin, "ours")));
-    assert!(!report["seed"].is_null(), "{report}");
+    let run = with_remote(clone(&laptop, &origin, "ours"))
+        .arg("--json")
+        .run()
+        .success();
+    let report = run.json();
+    assert!(!report["seed"].is_null(), "{report} {}", run.stderr());
     assert!(report["objects"].as_u64().unwrap() < 8, "{report}");
     assert_cloned(&laptop, &origin, "ours");
     // The next seed brings what is new only.
