@@ -3,8 +3,8 @@
 use std::{fs, num::NonZeroU32, path::Path, sync::atomic::AtomicBool};
 
 use headstart_git::{
-    CloneOptions, CompletedHistory, GitEnvironment, History, HistoryState, LocalError, Silent,
-    background_log, complete_clone, history_state,
+    CloneOptions, CompletedHistory, GitEnvironment, History, HistoryState, LocalError, Progress, Silent,
+    Step, Warning, background_log, complete_clone, history_state,
 };
 use headstart_testkit::{Manifest, Repository};
 
@@ -165,28 +165,46 @@ fn the_origin_may_move_on_and_lose_branches_meanwhile() {
     assert_eq!(clone.git(["merge-base", "HEAD", "origin/main~1"]).len(), 40);
 }
 
+/// Moves a ref when the remote has said where its refs are, and nothing was fetched yet.
+struct Mover<'a> {
+    clone: &'a Repository,
+    to: &'a str,
+}
+
+impl Progress for Mover<'_> {
+    fn start(&self, step: Step, _total: Option<u64>) {
+        if step == Step::ReceiveHistory {
+            let _ = self
+                .clone
+                .git(["update-ref", "refs/remotes/origin/main", self.to]);
+        }
+    }
+
+    fn advance(&self, _step: Step, _amount: u64) {}
+
+    fn finish(&self, _step: Step) {}
+
+    fn warn(&self, warning: &Warning) {
+        panic!("{warning:?}");
+    }
+}
+
 #[test]
 fn what_the_user_moves_meanwhile_stays_moved() {
     let bench = Bench::new();
     let clone = start(&bench, |_| {});
-    // As a push does, after the remote has said where its refs are.
-    let path = clone.path().to_owned();
+    bench.origin.write("README", "later\n");
+    bench.origin.commit("the remote has moved on too");
+    // As a push does.
     let _ = clone.git(["commit", "-q", "--allow-empty", "-m", "pushed"]);
     let pushed = clone.git(["rev-parse", "HEAD"]).trim().to_owned();
-    std::thread::scope(|scope| {
-        let completing = scope.spawn(|| complete(&bench, &clone));
-        let asked = path.join(".git/objects/pack");
-        while !fs::read_dir(&asked)
-            .unwrap()
-            .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().starts_with("tmp_pack_"))
-            && !completing.is_finished()
-        {
-            std::thread::yield_now();
-        }
-        let _ = Repository::at(&path).git(["update-ref", "refs/remotes/origin/main", &pushed]);
-        assert!(completing.join().unwrap().unwrap().was_pending);
-    });
+    let mover = Mover {
+        clone: &clone,
+        to: &pushed,
+    };
+    let environment = environment(&bench, clone.path());
+    let completed = complete_clone(&environment, &mover, &AtomicBool::new(false)).unwrap();
+    assert!(completed.objects > 0);
     assert_eq!(
         clone.git(["rev-parse", "refs/remotes/origin/main"]).trim(),
         pushed
