@@ -270,6 +270,11 @@ impl Stores {
         pool_dir(&self.local)
     }
 
+    /// Where saves note what they saw on disk.
+    pub(crate) fn stat_cache_dir(&self) -> PathBuf {
+        self.local.folder().join("stat-cache")
+    }
+
     /// Where the local store keeps seeds unpacked.
     pub(crate) fn seeds_dir(&self) -> PathBuf {
         unpacked_dir(&self.local)

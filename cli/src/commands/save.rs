@@ -65,6 +65,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: SaveArgs) -> Result<(), Comm
     let name = EntryName::new(files_namespace(), args.key)?;
     let stores = context.open_stores(ui)?;
     let options = SaveOptions {
+        stat_cache: Some(stores.stat_cache_dir()),
         name,
         root: args.root,
         paths,

@@ -211,6 +211,7 @@ mod tests {
 
         fn save(&self, cache: &DependencyCache) -> SaveOutcome {
             let settings = SaveSettings {
+                stat_cache: None,
                 facts: BTreeMap::new(),
                 now: "2026-01-01T00:00:00Z".parse().unwrap(),
             };
@@ -322,6 +323,7 @@ mod tests {
         let cache = sandbox.cache(TREE);
         sandbox.write(".git/hooks/post-checkout", "#!/bin/sh\n");
         let options = SaveOptions {
+            stat_cache: None,
             name: entry_name(&cache.key),
             root: sandbox.folder(),
             paths: vec![rel(".git/hooks")],

@@ -1,6 +1,6 @@
 //! Saving a dependency cache under its exact key.
 
-use std::{collections::BTreeMap, sync::atomic::AtomicBool};
+use std::{collections::BTreeMap, path::PathBuf, sync::atomic::AtomicBool};
 
 use headstart_store::{ChunkIndex, Entry, Progress, Runtime, SaveOptions, Saved, Store, Xattrs};
 use jiff::Timestamp;
@@ -14,6 +14,8 @@ pub struct SaveSettings {
     pub facts: BTreeMap<String, String>,
     /// The time the entry is created at.
     pub now: Timestamp,
+    /// Where saves note what they saw on disk: [`SaveOptions::stat_cache`].
+    pub stat_cache: Option<PathBuf>,
 }
 
 /// What became of a save.
@@ -61,6 +63,7 @@ pub fn save(
     facts.insert("cache".to_owned(), cache.title());
     facts.insert("manager".to_owned(), cache.manager.name().to_owned());
     let options = SaveOptions {
+        stat_cache: settings.stat_cache.clone(),
         name,
         root: cache.root.clone(),
         paths: cache.find_roots_of(&parts),

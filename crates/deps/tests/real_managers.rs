@@ -191,6 +191,7 @@ impl<'a> Saved<'a> {
         let mut names = Vec::new();
         for cache in first.caches(&folder) {
             let settings = SaveSettings {
+                stat_cache: None,
                 facts: BTreeMap::new(),
                 now: "2026-01-01T00:00:00Z".parse().unwrap(),
             };

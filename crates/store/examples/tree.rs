@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "save" => {
             let index = ChunkIndex::load(&Path::new(folder).join("chunk-index"), &store, &runtime)?;
             let options = SaveOptions {
+                stat_cache: None,
                 name: EntryName::new("files".parse()?, key.as_str())?,
                 root: root.into(),
                 paths: rest

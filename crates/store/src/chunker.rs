@@ -45,8 +45,8 @@ impl Chunker {
         }
     }
 
-    /// Ends the stream.
-    pub(crate) fn finish(mut self, emit: &mut impl FnMut(Bytes)) {
+    /// Ends the chunk here, whatever the content says: at the end of the stream, and where chunks follow that are known.
+    pub(crate) fn end(&mut self, emit: &mut impl FnMut(Bytes)) {
         while !self.pending.is_empty() {
             emit(self.cut());
         }
@@ -92,7 +92,7 @@ mod tests {
         for piece in pieces {
             chunker.push(piece, &mut |chunk| chunks.push(chunk));
         }
-        chunker.finish(&mut |chunk| chunks.push(chunk));
+        chunker.end(&mut |chunk| chunks.push(chunk));
         chunks
     }
 

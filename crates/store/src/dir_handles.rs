@@ -163,6 +163,15 @@ pub(crate) fn mtime(stat: &Stat) -> Mtime {
     }
 }
 
+/// When it was last changed in any way: content, mode, names.
+#[allow(clippy::unnecessary_cast)]
+pub(crate) fn ctime(stat: &Stat) -> Mtime {
+    Mtime {
+        seconds: stat.st_ctime as i64,
+        nanoseconds: stat.st_ctime_nsec as u32,
+    }
+}
+
 /// Gives an open file or folder the mode and time of its node.
 pub(crate) fn set_meta(file: impl AsFd, node: &Node) -> rustix::io::Result<()> {
     fs::fchmod(&file, Mode::from_raw_mode(node.mode.into()))?;

@@ -36,6 +36,8 @@ pub(crate) struct Listed {
     /// Permission bits.
     pub(crate) mode: u32,
     pub(crate) mtime: Mtime,
+    /// When it was last changed in any way, as the system notes it: nobody can set it.
+    pub(crate) ctime: Mtime,
     pub(crate) size_bytes: u64,
     /// Device and inode: what it is, whatever its name.
     pub(crate) inode: (u64, u64),
@@ -221,6 +223,7 @@ fn listed(name: &[u8], stat: &Stat, target: Option<Box<[u8]>>) -> Listed {
         kind: dir_handles::file_type(stat),
         mode: stat.st_mode as u32 & 0o7777,
         mtime: dir_handles::mtime(stat),
+        ctime: dir_handles::ctime(stat),
         size_bytes: stat.st_size as u64,
         inode: (stat.st_dev as u64, stat.st_ino as u64),
         names: stat.st_nlink as u64,

@@ -150,6 +150,7 @@ impl Bench {
 
     pub(crate) fn save_options(&self, key: &str, paths: &[&str]) -> SaveOptions {
         SaveOptions {
+            stat_cache: Some(self.temp.path().join("stat-cache")),
             name: EntryName::new("test".parse().unwrap(), key).unwrap(),
             root: self.from(),
             paths: paths.iter().map(|path| RelPath::parse(*path).unwrap()).collect(),

@@ -170,6 +170,7 @@ pub(super) fn save_one(
     let settings = SaveSettings {
         facts: Default::default(),
         now: Timestamp::now(),
+        stat_cache: Some(stores.stat_cache_dir()),
     };
     let index = stores.chunk_index()?;
     let outcome = headstart_deps::save(

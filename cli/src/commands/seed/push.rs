@@ -163,6 +163,7 @@ impl Pushing<'_> {
         facts: BTreeMap<String, String>,
     ) -> Result<u64, CommandError> {
         let options = SaveOptions {
+            stat_cache: None,
             name,
             root: root.to_owned(),
             paths: vec![RelPath::root()],

@@ -3,13 +3,15 @@
 mod nearest;
 mod read;
 mod scan;
+mod stat_cache;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod unchanged;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -21,7 +23,9 @@ use jiff::Timestamp;
 use self::{
     read::{Files, InOrder, ReadFile, Readers},
     scan::Scan,
+    stat_cache::StatCache,
     stream::{FinishedStream, Known, StoredStream, StreamWriter, Uploads},
+    unchanged::{LastSave, Unchanged},
 };
 use crate::{
     ChunkIndex, ContentId, ContentKind, CreatedEntry, Entry, EntryName, FormatError, NodeKind, Progress,
@@ -54,6 +58,8 @@ pub struct SaveOptions {
     pub paths: Vec<RelPath>,
     /// A folder below the paths that is not saved, absolute and without symlinks: the local store.
     pub leave_out: Option<PathBuf>,
+    /// A folder in which the save notes what it saw on disk, so that the next one of the same paths reads only what changed.
+    pub stat_cache: Option<PathBuf>,
     /// Whether extended attributes are saved.
     pub xattrs: Xattrs,
     /// Facts for people, kept in the entry.
@@ -200,27 +206,52 @@ struct Engine<'a> {
 
 impl Engine<'_> {
     fn save(&self, index: Option<&ChunkIndex>) -> Result<SaveOutcome, SaveError> {
-        let (scan, recent) = std::thread::scope(|scope| {
+        let stat_cache = unchanged::is_of_use(self.options.xattrs)
+            .then(|| stat_cache::file_for(self.options))
+            .flatten();
+        let (scan, recent, last) = std::thread::scope(|scope| {
+            let last = scope.spawn(|| {
+                let file = stat_cache.as_deref()?;
+                LastSave::load(file, self.store, self.runtime, self.interrupt)
+            });
             let recent =
                 scope.spawn(|| nearest::load(self.store, self.runtime, &self.options.name, self.interrupt));
             let scan = scan::scan(self.options, self.only, self.progress, self.interrupt);
             (
                 scan,
                 recent.join().expect("looking for a snapshot does not panic"),
+                last.join().expect("loading a snapshot does not panic"),
             )
         });
         let scan = scan?;
         for warning in &scan.warnings {
             self.progress.warn(warning);
         }
+        let mut unchanged = last.map(|last| last.compare(&scan));
+        if let Some(found) = &unchanged {
+            let content = found.last.content();
+            let missing = self
+                .runtime
+                .run(self.interrupt, self.store.find_missing(&content))?;
+            if !missing.is_empty() {
+                unchanged = None;
+            } else if found.is_all() {
+                return self.create_entry_again(&scan, found);
+            }
+        }
         let mut known = Known {
             index,
             recent,
             gone: HashSet::new(),
         };
+        if let Some(unchanged) = &unchanged {
+            known.recent.add_snapshot(&unchanged.last.snapshot);
+        }
         let mut stored_bytes = 0;
         for _ in 0..MAX_ATTEMPTS {
-            let body = self.store_bodies(&scan, &known)?;
+            let Some(body) = self.store_bodies(&scan, unchanged.take(), &known)? else {
+                continue;
+            };
             stored_bytes += body.stream.stored_bytes;
             // What is known of the store may be outdated. Asking also marks the packs as used, so that none is swept
             // before the entry exists.
@@ -232,7 +263,7 @@ impl Engine<'_> {
                     .run(self.interrupt, self.store.find_missing(&reused))?,
             };
             if missing.is_empty() {
-                return self.publish(scan, body, stored_bytes);
+                return self.publish(scan, body, stored_bytes, stat_cache.as_deref());
             }
             self.progress.warn(&Warning::PacksGone { packs: missing.len() });
             known
@@ -248,11 +279,17 @@ impl Engine<'_> {
         }))
     }
 
-    /// Reads all files and stores their bodies.
-    fn store_bodies(&self, scan: &Scan, known: &Known<'_>) -> Result<Bodies, SaveError> {
+    /// Reads the files, but for what is known to be unchanged, and stores their bodies. `None` when something that was said
+    /// to be unchanged is not.
+    fn store_bodies(
+        &self,
+        scan: &Scan,
+        unchanged: Option<Unchanged>,
+        known: &Known<'_>,
+    ) -> Result<Option<Bodies>, SaveError> {
         self.progress.start(Step::Read, Some(scan.tree.content_bytes()));
         self.progress.start(Step::Upload, None);
-        let readers = Readers::new(scan, self.options, self.interrupt);
+        let readers = Readers::new(scan, unchanged.as_ref(), self.options, self.interrupt);
         let uploads = Uploads::new(self.store, self.runtime, self.progress, self.interrupt);
         let (sender, blocks) = crossbeam_channel::unbounded();
         let consumed = std::thread::scope(|scope| {
@@ -268,6 +305,7 @@ impl Engine<'_> {
                 scope.spawn(|| uploads.run());
             }
             let consumed = self.consume(
+                unchanged.as_ref(),
                 &readers,
                 InOrder::new(blocks),
                 StreamWriter::new(known, &uploads),
@@ -278,22 +316,28 @@ impl Engine<'_> {
             consumed
         });
         let uploaded = uploads.finish()?;
-        let (files, finished) = consumed?;
+        let Some((mut files, finished)) = consumed? else {
+            return Ok(None);
+        };
+        if let Some(unchanged) = &unchanged {
+            add_unchanged(&mut files, scan, unchanged);
+        }
         self.progress.finish(Step::Read);
         self.progress.finish(Step::Upload);
-        Ok(Bodies {
+        Ok(Some(Bodies {
             files,
             stream: finished.name_packs(uploaded),
-        })
+        }))
     }
 
     fn consume(
         &self,
+        unchanged: Option<&Unchanged>,
         readers: &Readers<'_>,
         mut blocks: InOrder,
         mut writer: StreamWriter<'_>,
         uploads: &Uploads<'_>,
-    ) -> Result<(Vec<ReadFile>, FinishedStream), SaveError> {
+    ) -> Result<Option<(Vec<ReadFile>, FinishedStream)>, SaveError> {
         let mut chunker = Chunker::new();
         let mut files = Vec::new();
         // Of a file that is read in parts.
@@ -306,9 +350,22 @@ impl Engine<'_> {
             chunker.push(&block.bytes, &mut |chunk| writer.push(chunk));
             self.progress.advance(Step::Read, block.bytes.len() as u64);
             readers.release(&block);
-            if let Files::Whole(whole) = block.files {
-                files.extend(whole);
-                continue;
+            match block.files {
+                Files::Whole(whole) => {
+                    files.extend(whole);
+                    continue;
+                }
+                Files::Slice => continue,
+                Files::Stale => return Ok(None),
+                Files::Known(range) => {
+                    let chunks = unchanged.expect("who plans it has it").chunks(&range);
+                    chunker.end(&mut |chunk| writer.push(chunk));
+                    writer.push_known(chunks);
+                    let bytes = chunks.iter().map(|chunk| u64::from(chunk.bytes)).sum();
+                    self.progress.advance(Step::Read, bytes);
+                    continue;
+                }
+                Files::Part | Files::LastPart(_) => {}
             }
             hasher.update(&block.bytes);
             part_bytes += block.bytes.len() as u64;
@@ -322,12 +379,49 @@ impl Engine<'_> {
         if self.interrupt.load(Ordering::Relaxed) {
             return Err(SaveError::Interrupted);
         }
-        chunker.finish(&mut |chunk| writer.push(chunk));
-        Ok((files, writer.finish()))
+        chunker.end(&mut |chunk| writer.push(chunk));
+        let finished = writer.finish();
+        Ok((!finished.lost_known).then_some((files, finished)))
+    }
+
+    /// Names the snapshot of the last save by the new key, too: the tree is the same.
+    fn create_entry_again(&self, scan: &Scan, unchanged: &Unchanged) -> Result<SaveOutcome, SaveError> {
+        let content_bytes = scan.tree.content_bytes();
+        self.create_entry(Saved {
+            snapshot: unchanged.last.id,
+            files: scan.tree.files(),
+            content_bytes,
+            new_chunk_bytes: 0,
+            reused_bytes: content_bytes,
+            stored_bytes: 0,
+            warnings: scan.warnings.clone(),
+        })
+    }
+
+    fn create_entry(&self, saved: Saved) -> Result<SaveOutcome, SaveError> {
+        let entry = Entry {
+            schema: Entry::SCHEMA.to_owned(),
+            snapshot: saved.snapshot,
+            created_at: self.options.now,
+            content_bytes: saved.content_bytes,
+            files: saved.files,
+            facts: self.options.facts.clone(),
+        };
+        let create = self.store.create_entry(&self.options.name, &entry);
+        Ok(match self.runtime.run(self.interrupt, create)? {
+            CreatedEntry::Existed(entry) => SaveOutcome::KeyExists(entry),
+            CreatedEntry::Created => SaveOutcome::Saved(saved),
+        })
     }
 
     /// Writes the snapshot, then the entry.
-    fn publish(&self, scan: Scan, bodies: Bodies, mut stored_bytes: u64) -> Result<SaveOutcome, SaveError> {
+    fn publish(
+        &self,
+        scan: Scan,
+        bodies: Bodies,
+        mut stored_bytes: u64,
+        stat_cache: Option<&Path>,
+    ) -> Result<SaveOutcome, SaveError> {
         let too_large = |error: FormatError| SaveError::TooLarge(error.to_string());
         let Bodies { files, stream } = bodies;
         let mut xattrs = match self.options.xattrs {
@@ -336,6 +430,8 @@ impl Engine<'_> {
         };
         let mut warnings = scan.warnings;
         let mut nodes = scan.tree.into_nodes();
+        let scanned: Vec<_> = nodes.iter().map(|node| (node.size_bytes(), node.mtime)).collect();
+        let stamps = scan.stamps;
         for file in files {
             if file.changed {
                 let warning = Warning::Changed {
@@ -354,6 +450,7 @@ impl Engine<'_> {
             xattrs.extend(file.xattrs);
         }
         xattrs.sort_by(|a, b| (a.node, &a.name).cmp(&(b.node, &b.name)));
+        let stamps = unchanged::stamps_to_keep(&nodes, &scanned, &stamps, self.options.now);
         let tree = Tree::new(nodes).map_err(too_large)?;
         let (files, content_bytes) = (tree.files(), tree.content_bytes());
         let snapshot =
@@ -372,27 +469,39 @@ impl Engine<'_> {
         if self.runtime.run(self.interrupt, write)? == Written::New {
             stored_bytes += snapshot_bytes;
         }
-        let entry = Entry {
-            schema: Entry::SCHEMA.to_owned(),
-            snapshot: id,
-            created_at: self.options.now,
-            content_bytes,
-            files,
-            facts: self.options.facts.clone(),
-        };
-        let create = self.store.create_entry(&self.options.name, &entry);
-        match self.runtime.run(self.interrupt, create)? {
-            CreatedEntry::Existed(entry) => Ok(SaveOutcome::KeyExists(entry)),
-            CreatedEntry::Created => Ok(SaveOutcome::Saved(Saved {
-                snapshot: id,
-                files,
-                content_bytes,
-                new_chunk_bytes: stream.new_chunk_bytes,
-                reused_bytes: stream.reused_bytes,
-                stored_bytes,
-                warnings,
-            })),
+        if let Some(file) = stat_cache {
+            let snapshot = id;
+            StatCache { snapshot, stamps }.keep(file);
         }
+        self.create_entry(Saved {
+            snapshot: id,
+            files,
+            content_bytes,
+            new_chunk_bytes: stream.new_chunk_bytes,
+            reused_bytes: stream.reused_bytes,
+            stored_bytes,
+            warnings,
+        })
+    }
+}
+
+/// Adds the files that were not read whole because they did not change.
+fn add_unchanged(files: &mut Vec<ReadFile>, scan: &Scan, unchanged: &Unchanged) {
+    let mut is_read = vec![false; scan.tree.nodes().len()];
+    for file in files.iter() {
+        is_read[file.node as usize] = true;
+    }
+    for (node, index) in scan.tree.nodes().iter().zip(0u32..) {
+        let digest = unchanged.digest(index).filter(|_| !is_read[index as usize]);
+        files.extend(digest.map(|digest| ReadFile {
+            node: index,
+            size_bytes: node.size_bytes(),
+            digest,
+            mode: node.mode,
+            mtime: node.mtime,
+            xattrs: Vec::new(),
+            changed: false,
+        }));
     }
 }
 

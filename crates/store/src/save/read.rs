@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     os::fd::OwnedFd,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -15,7 +16,12 @@ use rustix::{
     fs::{self, FileType, Mode, OFlags, Stat},
 };
 
-use super::{SaveError, SaveOptions, Xattrs, scan::Scan};
+use super::{
+    SaveError, SaveOptions, Xattrs,
+    scan::Scan,
+    stat_cache::Stamp,
+    unchanged::{Part, Unchanged},
+};
 use crate::{
     Mtime, NodeKind, Xattr,
     dir_handles::{self, DirHandles},
@@ -43,6 +49,10 @@ enum Job {
         bytes: u64,
         is_last: bool,
     },
+    /// Bytes of a file that did not change since the last save; the rest of it is not read.
+    Slice { node: u32, offset: u64, bytes: u64 },
+    /// Chunks of the last save that are not read at all.
+    Known(Range<usize>),
 }
 
 /// The next bytes of the stream.
@@ -61,6 +71,12 @@ pub(super) enum Files {
     Part,
     /// The last part of a file.
     LastPart(ReadFile),
+    /// Some bytes of a file whose digest is known.
+    Slice,
+    /// None: these chunks of the last save come next.
+    Known(Range<usize>),
+    /// A file that was taken to be unchanged is not.
+    Stale,
 }
 
 /// What was found out about a file by reading it.
@@ -94,13 +110,22 @@ struct Jobs {
 }
 
 impl<'a> Readers<'a> {
-    pub(super) fn new(scan: &'a Scan, options: &'a SaveOptions, interrupt: &'a AtomicBool) -> Self {
+    pub(super) fn new(
+        scan: &'a Scan,
+        unchanged: Option<&Unchanged>,
+        options: &'a SaveOptions,
+        interrupt: &'a AtomicBool,
+    ) -> Self {
+        let parts = match unchanged {
+            Some(unchanged) => unchanged.plan(scan),
+            None => all_parts(scan),
+        };
         Readers {
             scan,
             options,
             interrupt,
             jobs: Mutex::new(Jobs {
-                next: plan_jobs(scan).into_iter(),
+                next: plan_jobs(scan, parts).into_iter(),
                 sequence: 0,
                 in_flight: 0,
                 stopped: false,
@@ -177,6 +202,21 @@ impl<'a> Readers<'a> {
                     Files::Part
                 }
             }
+            Job::Slice {
+                node,
+                offset,
+                bytes: wanted,
+            } => {
+                let (file, before) = open(dirs, node)?;
+                append(&file, offset, wanted as usize, &mut bytes).at("read", dirs.path(node))?;
+                let after = fs::fstat(&file).at("look at", dirs.path(node))?;
+                let expected = &self.scan.stamps[node as usize];
+                match Stamp::of(&before) == *expected && Stamp::of(&after) == *expected {
+                    true => Files::Slice,
+                    false => Files::Stale,
+                }
+            }
+            Job::Known(chunks) => Files::Known(chunks),
         };
         Ok(Block { bytes, files, cost })
     }
@@ -234,48 +274,68 @@ impl<'a> Readers<'a> {
 impl Job {
     fn bytes(&self) -> u64 {
         match self {
-            Job::Files { bytes, .. } | Job::Part { bytes, .. } => *bytes,
+            Job::Files { bytes, .. } | Job::Part { bytes, .. } | Job::Slice { bytes, .. } => *bytes,
+            Job::Known(_) => 0,
         }
     }
 }
 
-fn plan_jobs(scan: &Scan) -> Vec<Job> {
+/// Every file, whole.
+fn all_parts(scan: &Scan) -> Vec<Part> {
+    let nodes = scan.tree.nodes().iter().zip(0u32..);
+    let files = nodes.filter(|(node, _)| matches!(node.kind, NodeKind::File { .. }));
+    files.map(|(_, index)| Part::Whole(index)).collect()
+}
+
+fn plan_jobs(scan: &Scan, parts: Vec<Part>) -> Vec<Job> {
     let mut jobs = Vec::new();
-    let mut nodes = Vec::new();
-    let mut bytes = 0;
-    for (node, index) in scan.tree.nodes().iter().zip(0u32..) {
-        let NodeKind::File { size_bytes, .. } = node.kind else {
-            continue;
+    let mut small = Vec::new();
+    let mut small_bytes = 0;
+    for part in parts {
+        let size_bytes = match part {
+            Part::Whole(node) => scan.tree.nodes()[node as usize].size_bytes(),
+            Part::Slice(..) | Part::Chunks(_) => 0,
         };
-        let is_large = size_bytes > PART_BYTES;
-        let is_full = bytes + size_bytes > BLOCK_BYTES || nodes.len() == BLOCK_FILES;
-        if !nodes.is_empty() && (is_large || is_full) {
+        let is_small = matches!(part, Part::Whole(_)) && size_bytes <= PART_BYTES;
+        let is_full = small_bytes + size_bytes > BLOCK_BYTES || small.len() == BLOCK_FILES;
+        if !small.is_empty() && (!is_small || is_full) {
             jobs.push(Job::Files {
-                nodes: std::mem::take(&mut nodes),
-                bytes,
+                nodes: std::mem::take(&mut small),
+                bytes: std::mem::take(&mut small_bytes),
             });
-            bytes = 0;
         }
-        if is_large {
-            for offset in (0..size_bytes).step_by(PART_BYTES as usize) {
-                let bytes = PART_BYTES.min(size_bytes - offset);
-                let is_last = offset + bytes == size_bytes;
-                jobs.push(Job::Part {
-                    node: index,
-                    offset,
-                    bytes,
-                    is_last,
-                });
+        match part {
+            Part::Whole(node) if is_small => {
+                small.push(node);
+                small_bytes += size_bytes;
             }
-        } else {
-            nodes.push(index);
-            bytes += size_bytes;
+            Part::Whole(node) => jobs.extend(in_parts(0..size_bytes).map(|(offset, bytes)| Job::Part {
+                node,
+                offset,
+                bytes,
+                is_last: offset + bytes == size_bytes,
+            })),
+            Part::Slice(node, range) => {
+                jobs.extend(in_parts(range).map(|(offset, bytes)| Job::Slice { node, offset, bytes }))
+            }
+            Part::Chunks(chunks) => jobs.push(Job::Known(chunks)),
         }
     }
-    if !nodes.is_empty() {
-        jobs.push(Job::Files { nodes, bytes });
+    if !small.is_empty() {
+        jobs.push(Job::Files {
+            nodes: small,
+            bytes: small_bytes,
+        });
     }
     jobs
+}
+
+/// Offsets and lengths of the parts in which a range is read.
+fn in_parts(range: Range<u64>) -> impl Iterator<Item = (u64, u64)> {
+    let end = range.end;
+    range
+        .step_by(PART_BYTES as usize)
+        .map(move |offset| (offset, PART_BYTES.min(end - offset)))
 }
 
 fn open(dirs: &mut DirHandles<'_>, node: u32) -> Result<(OwnedFd, Stat), PathError> {

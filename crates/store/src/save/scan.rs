@@ -13,7 +13,7 @@ use headstart_digest::Digest;
 use headstart_fs::{AtPath as _, PathError, RelPath};
 use rustix::fs::FileType;
 
-use super::{SaveError, SaveOptions};
+use super::{SaveError, SaveOptions, stat_cache::Stamp};
 use crate::{
     Node, NodeKind, Progress, SpecialKind, Step, Tree, Warning, Xattr,
     dir_handles::{self, Anchor, DirHandles},
@@ -27,6 +27,8 @@ use crate::{
 pub(super) struct Scan {
     /// The listing; digests of files are yet to be filled in.
     pub(super) tree: Tree,
+    /// What the system says of each node, by which a later save knows it again.
+    pub(super) stamps: Vec<Stamp>,
     /// Where its roots are.
     pub(super) roots: Vec<Anchor>,
     /// What was left out.
@@ -78,6 +80,7 @@ pub(super) fn scan(
     progress.finish(Step::Scan);
     Ok(Scan {
         tree,
+        stamps: nodes.stamps,
         roots,
         warnings: nodes.warnings,
     })
@@ -169,6 +172,7 @@ fn open_root<'p>(base: &Path, path: &'p RelPath) -> Result<(Anchor, &'p RelPath)
 #[derive(Default)]
 struct Nodes {
     nodes: Vec<Node>,
+    stamps: Vec<Stamp>,
     /// The node of what was listed, by its index; special files have none.
     node_of: Vec<Option<u32>>,
     warnings: Vec<Warning>,
@@ -213,6 +217,11 @@ impl Nodes {
             }
         };
         self.node_of.push(Some(index));
+        self.stamps.push(Stamp {
+            device: item.inode.0,
+            inode: item.inode.1,
+            ctime: item.ctime,
+        });
         self.nodes.push(Node {
             parent,
             name: item.name,

@@ -59,7 +59,7 @@ pub(super) struct StreamWriter<'a> {
     queue_limit: usize,
     group: Vec<Bytes>,
     group_bytes: usize,
-    hashing: VecDeque<Receiver<Vec<(ChunkId, Bytes)>>>,
+    hashing: VecDeque<Group>,
     /// Where the chunks of this snapshot are: frame and offset.
     placed: HashMap<ChunkId, (u32, u32)>,
     chunks: Vec<ChunkRef>,
@@ -73,6 +73,15 @@ pub(super) struct StreamWriter<'a> {
     packs_sent: usize,
     new_chunk_bytes: u64,
     reused_bytes: u64,
+    lost_known: bool,
+}
+
+/// Chunks that follow each other in the stream.
+enum Group {
+    /// They are being hashed.
+    Read(Receiver<Vec<(ChunkId, Bytes)>>),
+    /// They were not read: the store has them.
+    Known(Vec<(ChunkId, u32)>),
 }
 
 #[derive(Clone, Copy)]
@@ -123,6 +132,7 @@ impl<'a> StreamWriter<'a> {
             packs_sent: 0,
             new_chunk_bytes: 0,
             reused_bytes: 0,
+            lost_known: false,
         }
     }
 
@@ -135,6 +145,16 @@ impl<'a> StreamWriter<'a> {
             while self.hashing.len() > self.queue_limit {
                 self.place_group();
             }
+        }
+    }
+
+    /// Adds chunks that the store has, without their bytes.
+    pub(super) fn push_known(&mut self, chunks: &[ChunkRef]) {
+        self.hash_group();
+        let known = chunks.iter().map(|chunk| (chunk.id, chunk.bytes)).collect();
+        self.hashing.push_back(Group::Known(known));
+        while self.hashing.len() > self.queue_limit {
+            self.place_group();
         }
     }
 
@@ -154,44 +174,62 @@ impl<'a> StreamWriter<'a> {
             chunks: self.chunks,
             new_chunk_bytes: self.new_chunk_bytes,
             reused_bytes: self.reused_bytes,
+            lost_known: self.lost_known,
         }
     }
 
     fn hash_group(&mut self) {
+        if self.group.is_empty() {
+            return;
+        }
         let group = std::mem::take(&mut self.group);
         self.group_bytes = 0;
-        self.hashing.push_back(on_a_core(move || {
+        self.hashing.push_back(Group::Read(on_a_core(move || {
             group
                 .into_iter()
                 .map(|chunk| (ChunkId::of(&chunk), chunk))
                 .collect()
-        }));
+        })));
     }
 
     fn place_group(&mut self) {
-        let Some(group) = self.hashing.pop_front() else {
-            return;
-        };
-        for (id, chunk) in group.recv().expect("hashing does not fail") {
-            let bytes = chunk.len() as u32;
-            let (frame, offset) = match self.find(&id, bytes) {
-                Some(place) => {
-                    self.reused_bytes += u64::from(bytes);
-                    place
+        match self.hashing.pop_front() {
+            None => {}
+            Some(Group::Read(group)) => {
+                for (id, chunk) in group.recv().expect("hashing does not fail") {
+                    self.place(id, chunk.len() as u32, Some(&chunk));
                 }
-                None => {
-                    self.new_chunk_bytes += u64::from(bytes);
-                    self.add_to_frame(id, &chunk)
+            }
+            Some(Group::Known(group)) => {
+                for (id, bytes) in group {
+                    self.place(id, bytes, None);
                 }
-            };
-            self.placed.insert(id, (frame, offset));
-            self.chunks.push(ChunkRef {
-                frame,
-                offset,
-                bytes,
-                id,
-            });
+            }
         }
+    }
+
+    fn place(&mut self, id: ChunkId, bytes: u32, content: Option<&[u8]>) {
+        let (frame, offset) = match (self.find(&id, bytes), content) {
+            (Some(place), _) => {
+                self.reused_bytes += u64::from(bytes);
+                place
+            }
+            (None, Some(content)) => {
+                self.new_chunk_bytes += u64::from(bytes);
+                self.add_to_frame(id, content)
+            }
+            (None, None) => {
+                self.lost_known = true;
+                return;
+            }
+        };
+        self.placed.insert(id, (frame, offset));
+        self.chunks.push(ChunkRef {
+            frame,
+            offset,
+            bytes,
+            id,
+        });
     }
 
     fn find(&mut self, id: &ChunkId, bytes: u32) -> Option<(u32, u32)> {
@@ -286,6 +324,8 @@ pub(super) struct FinishedStream {
     chunks: Vec<ChunkRef>,
     new_chunk_bytes: u64,
     reused_bytes: u64,
+    /// A chunk that was said to be known is not.
+    pub(super) lost_known: bool,
 }
 
 impl FinishedStream {

@@ -39,6 +39,7 @@ impl Machine {
 
     fn save(&self, store: &dyn Store, key: &str, tree: &Path) -> SaveOutcome {
         let options = SaveOptions {
+            stat_cache: None,
             name: name(key),
             root: tree.to_owned(),
             paths: vec![RelPath::root()],

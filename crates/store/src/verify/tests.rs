@@ -48,6 +48,7 @@ impl Fixture {
 
     fn save(&self) -> ContentId {
         let options = SaveOptions {
+            stat_cache: None,
             name: EntryName::new("n".parse().unwrap(), "k").unwrap(),
             root: self.dir.path().join("tree"),
             paths: vec![RelPath::root()],
