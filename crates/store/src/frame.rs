@@ -11,8 +11,8 @@ use crate::FormatError;
 pub(crate) const FRAME_TARGET_BYTES: usize = 1 << 20;
 /// The most bytes of chunks a frame of ours, or of anyone we read, may hold.
 pub(crate) const MAX_FRAME_BYTES: u32 = 4 << 20;
-/// Level 3 is the knee: higher levels cost more time than the network saves on the way.
-const ZSTD_LEVEL: i32 = 3;
+/// Against level 3 it takes a seventh less time and 4 to 6 percent more bytes on trees of dependencies.
+const ZSTD_LEVEL: i32 = 2;
 
 /// How a frame is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,7 +52,7 @@ pub(crate) fn encode(content: Vec<u8>) -> (Codec, Vec<u8>) {
     let compressed = COMPRESSOR.with_borrow_mut(|slot| {
         let compressor = match slot {
             Some(compressor) => compressor,
-            None => slot.insert(zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("level 3 exists")),
+            None => slot.insert(zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("the level exists")),
         };
         compressor.compress(&content)
     });
