@@ -92,10 +92,11 @@ impl<'a> Runner<'a> {
             .values("state")
             .into_iter()
             .map(|(name, value)| (format!("STATE_{name}"), value));
+        let path = std::env::var("PATH").unwrap();
         let output = Command::new("node")
             .arg(action.join(script))
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("PATH", format!("{}:{path}", self.folder.join("bin").display()))
             .env("HOME", self.env.home())
             .env("HEADSTART_STORE", self.env.store())
             .envs(self.variables())
@@ -107,6 +108,13 @@ impl<'a> Runner<'a> {
             .unwrap();
         Some(output)
     }
+}
+
+/// Makes a program of a shell script.
+fn program(path: &Path, script: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// Panics unless the step ended with this code; gives all it wrote.
@@ -352,14 +360,43 @@ fn a_program_that_cannot_be_run_does_not_fail_the_job() {
     };
     assert!(ended(&main, 0).contains("::warning"));
     let broken = env.root().join("broken");
-    fs::write(&broken, "#!/bin/sh\nkill -9 $$\n").unwrap();
-    fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).unwrap();
+    program(&broken, "kill -9 $$");
     let inputs = [
         ("headstart", broken.to_str().unwrap()),
         ("path", "dist"),
         ("key", "k"),
     ];
     assert!(ended(&runner.step("main.js", &inputs).unwrap(), 0).contains("SIGKILL"));
+}
+
+#[test]
+fn the_action_builds_a_program_once_where_there_is_none() {
+    let env = machine();
+    let runner = Runner::new(&env);
+    let log = env.root().join("cargo.log");
+    // `cargo install … --root DIR`, which leaves the program in DIR/bin.
+    let script = format!(
+        "echo \"$@\" >> '{}'; for root; do :; done; mkdir -p \"$root/bin\"; cp '{BINARY}' \"$root/bin/headstart\"",
+        log.display()
+    );
+    program(&runner.folder.join("bin/cargo"), &script);
+    let inputs = [("headstart", ""), ("path", "dist"), ("key", "k")];
+    for _ in 0..2 {
+        runner.next_job();
+        let Some(main) = runner.step("main.js", &inputs) else {
+            return;
+        };
+        let _ = ended(&main, 0);
+        assert_eq!(runner.output("cache-primary-key"), "k");
+    }
+    let built = fs::read_to_string(log).unwrap();
+    assert_eq!(built.lines().count(), 1, "{built}");
+    assert!(built.starts_with("install --locked --quiet --path "), "{built}");
+    program(&runner.folder.join("bin/cargo"), "exit 101");
+    fs::remove_dir_all(runner.folder.join("tools")).unwrap();
+    runner.next_job();
+    let said = ended(&runner.step("main.js", &inputs).unwrap(), 0);
+    assert!(said.contains("could not be built"), "{said}");
 }
 
 #[test]
@@ -454,9 +491,9 @@ fn hostile_values_set_nothing_and_say_nothing_to_the_runner() {
             .code(2)
             .says("--path");
     }
-    let odd = "::add-mask::x/##[add-path]|`y`";
+    let odd = "::add-mask::x/|`y`";
     many_files(&env.path(odd), 2);
-    let key = "::error::k<<EOF";
+    let key = "::error::k<<EOF ##[add-path]y";
     for step in ["save", "restore"] {
         let run = runner.run(&["ci", step, "--path", odd, "--key", key]).success();
         for line in run.stdout().lines().chain(run.stderr().lines()) {
@@ -512,11 +549,9 @@ fn gitlab_circleci_buildkite_and_a_plain_shell() {
     assert_eq!(String::from_utf8_lossy(&read.stdout), "true|it's $(k)|");
 
     let bin = env.root().join("bin");
-    fs::create_dir(&bin).unwrap();
     let agent = bin.join("buildkite-agent");
     let log = env.root().join("agent.log");
-    fs::write(&agent, format!("#!/bin/sh\necho \"$@\" >> '{}'\n", log.display())).unwrap();
-    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
+    program(&agent, &format!("echo \"$@\" >> '{}'", log.display()));
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let buildkite = [
         ("BUILDKITE", "true"),
@@ -528,7 +563,7 @@ fn gitlab_circleci_buildkite_and_a_plain_shell() {
         fs::read_to_string(&log).unwrap(),
         "meta-data set headstart-cache-hit:0190-ab true\n"
     );
-    fs::write(&agent, "#!/bin/sh\nexit 1\n").unwrap();
+    program(&agent, "exit 1");
     let _ = run("restore", &buildkite, &[]).says("warning");
 
     let shell = run("restore", &[], &[]);
