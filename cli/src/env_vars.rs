@@ -17,3 +17,33 @@ pub(crate) const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 pub(crate) const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 /// The user's home folder.
 pub(crate) const HOME: &str = "HOME";
+
+/// What CI systems set, each for the jobs it runs. Read by `headstart ci` alone. Since 0.1.
+pub(crate) mod ci {
+    /// `true` in GitHub Actions.
+    pub(crate) const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
+    /// File that takes a step's outputs.
+    pub(crate) const GITHUB_OUTPUT: &str = "GITHUB_OUTPUT";
+    /// File that takes what an action's later parts are to know.
+    pub(crate) const GITHUB_STATE: &str = "GITHUB_STATE";
+    /// File that takes Markdown for the job's page.
+    pub(crate) const GITHUB_STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
+    /// What the action's restore kept in `$GITHUB_STATE` for its save.
+    pub(crate) const STATE_PRIMARY_KEY: &str = "STATE_HEADSTART_PRIMARY_KEY";
+    /// The same of the key that was restored.
+    pub(crate) const STATE_MATCHED_KEY: &str = "STATE_HEADSTART_MATCHED_KEY";
+    /// `true` in GitLab CI.
+    pub(crate) const GITLAB_CI: &str = "GITLAB_CI";
+    /// `success`, `failed`, `canceled` in an `after_script`, else `running`.
+    pub(crate) const CI_JOB_STATUS: &str = "CI_JOB_STATUS";
+    /// `true` in CircleCI.
+    pub(crate) const CIRCLECI: &str = "CIRCLECI";
+    /// File that every later step's shell reads.
+    pub(crate) const BASH_ENV: &str = "BASH_ENV";
+    /// `true` in Buildkite.
+    pub(crate) const BUILDKITE: &str = "BUILDKITE";
+    /// Exit status of the step's command, in the hooks after it.
+    pub(crate) const BUILDKITE_COMMAND_EXIT_STATUS: &str = "BUILDKITE_COMMAND_EXIT_STATUS";
+    /// The job's id.
+    pub(crate) const BUILDKITE_JOB_ID: &str = "BUILDKITE_JOB_ID";
+}

@@ -9,6 +9,7 @@ mod architecture;
 mod backfill;
 mod bootstrap;
 mod cache;
+mod ci;
 mod clone;
 mod clone_background;
 mod clone_damage;

@@ -4,6 +4,7 @@ mod affected;
 mod backfill;
 mod bootstrap;
 mod cache;
+mod ci;
 mod clone;
 mod completions;
 mod deps;
@@ -73,6 +74,8 @@ enum Command {
     Seed(seed::SeedCommand),
     #[command(subcommand)]
     Deps(deps::DepsCommand),
+    #[command(subcommand)]
+    Ci(ci::CiCommand),
     Save(save::SaveArgs),
     Restore(restore::RestoreArgs),
     #[command(subcommand)]
@@ -97,7 +100,11 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
     if let Command::Completions(args) = cli.command {
         return completions::run(ui, args);
     }
-    let context = Context::new(cli.global.store)?;
+    let context = match (Context::new(cli.global.store), &cli.command) {
+        // Settings that are not understood cost a job its cache, never its result.
+        (Err(error), Command::Ci(command)) => return ci::run_without_settings(ui, command, error),
+        (context, _) => context?,
+    };
     match cli.command {
         Command::Bootstrap(args) => bootstrap::run(ui, context, args),
         Command::Clone(args) => clone::run(ui, &context, args),
@@ -106,6 +113,7 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
         Command::Pull(args) => pull::run(ui, &context, args),
         Command::Backfill(args) => backfill::run(ui, &context, args),
         Command::Deps(command) => deps::run(ui, context, command),
+        Command::Ci(command) => ci::run(ui, &context, command),
         Command::Save(args) => save::run(ui, &context, args),
         Command::Restore(args) => restore::run(ui, &context, args),
         Command::Cache(command) => cache::run(ui, &context, command),

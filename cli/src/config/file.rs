@@ -13,6 +13,7 @@ pub(crate) struct SettingsFile {
     pub(crate) store: StoreSection,
     pub(crate) remote: RemoteSection,
     pub(crate) deps: Option<DepsConfig>,
+    pub(crate) ci: CiSection,
     pub(crate) projects: BTreeMap<String, ProjectConfig>,
     pub(crate) affected: Option<AffectedConfig>,
 }
@@ -30,6 +31,24 @@ pub(crate) struct StoreSection {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RemoteSection {
     pub(crate) url: Option<String>,
+}
+
+/// `[ci]`: what `headstart ci` does where the command line does not say.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct CiSection {
+    pub(crate) save: Option<CiSave>,
+    pub(crate) fail_on_cache_miss: Option<bool>,
+}
+
+/// When `headstart ci save` saves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CiSave {
+    /// Unless the job failed or was cancelled.
+    OnSuccess,
+    /// Whatever became of the job.
+    Always,
 }
 
 /// A number of bytes, written as `20GB`, `512 MiB` or plain.

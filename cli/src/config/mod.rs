@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use file::{ByteSize, SettingsFile};
+pub(crate) use file::{ByteSize, CiSave, SettingsFile};
 use headstart_deps::DepsConfig;
 use headstart_fs::AtPath as _;
 
@@ -65,6 +65,10 @@ pub(crate) struct Settings {
     pub(crate) max_bytes: Option<Setting<u64>>,
     /// Dependency caches.
     pub(crate) deps: DepsConfig,
+    /// When `headstart ci save` saves.
+    pub(crate) ci_save: Option<CiSave>,
+    /// Whether a miss of `headstart ci restore` fails the job.
+    pub(crate) ci_fail_on_cache_miss: Option<bool>,
 }
 
 impl Settings {
@@ -106,7 +110,11 @@ impl Settings {
 
     fn apply(&mut self, file: SettingsFile, origin: Origin) {
         let SettingsFile {
-            store, remote, deps, ..
+            store,
+            remote,
+            deps,
+            ci,
+            ..
         } = file;
         if let Some(dir) = store.dir {
             self.store_dir = Some(Setting::new(dir, origin.clone()));
@@ -120,6 +128,8 @@ impl Settings {
                 _ => self.remote = Some(Setting::new(url, origin)),
             }
         }
+        self.ci_save = ci.save.or(self.ci_save);
+        self.ci_fail_on_cache_miss = ci.fail_on_cache_miss.or(self.ci_fail_on_cache_miss);
         if let Some(deps) = deps {
             self.deps = deps;
         }

@@ -3,6 +3,7 @@
 //! stdout carries the answer a script would want; status, warnings, hints, progress and errors go to stderr. Text that
 //! comes from repositories or servers is stripped of control characters before it reaches a terminal.
 
+pub(crate) mod github;
 mod progress;
 mod table;
 mod units;
@@ -63,6 +64,18 @@ impl Ui {
     pub(crate) fn status(&self, message: impl Display) {
         if self.mode == OutputMode::Human {
             self.bars.line(&clean(&message.to_string()));
+        }
+    }
+
+    /// From now on a GitHub runner reads the output: warnings become its commands, and nothing else does.
+    pub(crate) fn speak_to_github(&self) {
+        self.bars.speak_to_github();
+    }
+
+    /// A line for the CI system that reads the log, not cleaned: our own words only. Nothing unless text is asked for.
+    pub(crate) fn marker(&self, line: &str) {
+        if self.mode == OutputMode::Human {
+            self.bars.raw_line(line);
         }
     }
 

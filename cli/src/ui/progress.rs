@@ -6,13 +6,14 @@
 use std::{
     collections::{HashMap, HashSet},
     io::Write as _,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
-use super::{OutputMode, bytes, clean, count, seconds};
+use super::{OutputMode, bytes, clean, count, github, seconds};
 
 /// A bar appears when its step takes longer than this: quick steps do not flicker.
 const APPEAR_AFTER: Duration = Duration::from_millis(250);
@@ -40,6 +41,8 @@ pub(crate) struct ProgressBars {
     steps: Mutex<HashMap<&'static str, Running>>,
     /// Warnings that were given.
     warned: Mutex<HashSet<String>>,
+    /// Whether a GitHub runner reads the output for commands.
+    for_github: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -61,6 +64,7 @@ impl ProgressBars {
             multi,
             steps: Mutex::default(),
             warned: Mutex::default(),
+            for_github: AtomicBool::new(false),
         }
     }
 
@@ -134,6 +138,8 @@ impl ProgressBars {
         if self.mode == OutputMode::Json {
             let document = serde_json::json!({ "schema": "headstart.warning/1", "message": text });
             self.stderr_line(&document.to_string());
+        } else if self.for_github.load(Ordering::Relaxed) {
+            self.raw_line(&github::warning(text));
         } else {
             self.line(&format!("{YELLOW}warning:{YELLOW:#} {}", clean(text)));
         }
@@ -141,8 +147,24 @@ impl ProgressBars {
 
     /// A line on stderr as it is; colour is kept only where stderr shows it.
     pub(super) fn stderr_line(&self, text: &str) {
+        let for_github = self.for_github.load(Ordering::Relaxed);
+        let lines = text.lines().map(|line| match for_github {
+            true => github::defuse(line),
+            false => line.to_owned(),
+        });
+        let text: Vec<String> = lines.collect();
         // A closed stderr leaves nobody to tell.
-        let _ = writeln!(anstream::stderr().lock(), "{text}");
+        let _ = writeln!(anstream::stderr().lock(), "{}", text.join("\n"));
+    }
+
+    /// A line on stderr as it is, control sequences included: for CI systems, which are no terminals and read some.
+    pub(super) fn raw_line(&self, text: &str) {
+        // A closed stderr leaves nobody to tell.
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+
+    pub(super) fn speak_to_github(&self) {
+        self.for_github.store(true, Ordering::Relaxed);
     }
 
     /// Takes the bars away, before a last word.

@@ -36,9 +36,9 @@ pub(crate) struct CacheReport {
     /// The project's folder below the one that was searched.
     project: String,
     pub(crate) outcome: Outcome,
-    key: String,
+    pub(crate) key: String,
     /// The older key that was restored; null otherwise.
-    matched_key: Option<String>,
+    pub(crate) matched_key: Option<String>,
     pub(crate) files_written: u64,
     /// Files that were right already.
     files_kept: u64,
@@ -49,7 +49,7 @@ pub(crate) struct CacheReport {
     /// Whether the package manager's own install ran, and whether the result was saved.
     pub(crate) installed: bool,
     pub(crate) saved: bool,
-    seconds: f64,
+    pub(crate) seconds: f64,
     /// Why it is not as it should be, where there is a reason to tell.
     reason: Option<String>,
 }
@@ -161,7 +161,7 @@ pub(crate) fn install_missing(
 }
 
 /// Saves one cache.
-pub(super) fn save_one(
+pub(crate) fn save_one(
     ui: &Ui,
     context: &Context,
     stores: &Stores,

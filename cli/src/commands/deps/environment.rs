@@ -18,7 +18,7 @@ pub(super) fn host(context: &Context) -> Result<Host, CommandError> {
 }
 
 /// The caches of the project in `folder`.
-pub(super) fn caches(context: &Context, folder: &Path) -> Result<Vec<DependencyCache>, CommandError> {
+pub(crate) fn caches(context: &Context, folder: &Path) -> Result<Vec<DependencyCache>, CommandError> {
     let host = host(context)?;
     let tools = ProcessTools::new(context.environment.clone());
     let mut caches = find_caches(folder, &host, &tools, &context.settings.deps)?;

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-pub(super) use cache_run::{CacheReport, CacheRun, install_missing, restore_all};
+pub(super) use cache_run::{CacheReport, CacheRun, Outcome, install_missing, restore_all, save_one};
+pub(super) use environment::caches;
 
 use crate::{context::Context, error::CommandError, ui::Ui};
 

@@ -1,0 +1,371 @@
+//! The paths of a cache as actions/cache takes them: relative to the workspace, `~/…`, absolute, with `*` and `**`.
+//!
+//! A snapshot has one root, so paths are sorted by the folder they begin in: the workspace, the home, or for any other
+//! absolute path the folder above it. Each folder is a part with a snapshot of its own. Which parts there are follows
+//! from the text of the paths alone, so that save and restore agree whatever is on disk.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
+
+use globset::{GlobBuilder, GlobMatcher};
+use headstart_digest::Digest;
+use headstart_fs::RelPath;
+
+/// The hexadecimal digits that tell lists of paths apart.
+const DIGEST_CHARS: usize = 16;
+/// The deepest folder that is looked into for a `**`.
+const MAX_DEPTH: usize = 64;
+
+/// All paths of a cache.
+#[derive(Debug)]
+pub(super) struct CachePaths {
+    /// Never empty.
+    pub(super) parts: Vec<Part>,
+    digest: String,
+}
+
+/// The paths that begin in one folder.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// `workspace`, `~`, or an absolute path.
+    pub(super) title: String,
+    /// The folder on this machine.
+    pub(super) root: PathBuf,
+    patterns: BTreeMap<String, Pattern>,
+}
+
+#[derive(Debug)]
+enum Pattern {
+    Plain(RelPath),
+    Glob {
+        /// The folder that the search begins in.
+        base: RelPath,
+        matcher: Box<GlobMatcher>,
+        /// How many components a match has at most.
+        depth: usize,
+    },
+}
+
+/// The places paths are relative to.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    /// The current folder, without symlinks.
+    pub(super) workspace: PathBuf,
+    pub(super) home: Option<PathBuf>,
+}
+
+impl CachePaths {
+    /// Parses the lines of all `texts`. The error says what to write instead.
+    pub(super) fn parse(texts: &[String], places: &Places) -> Result<Self, String> {
+        let mut parts: BTreeMap<String, Part> = BTreeMap::new();
+        let lines = texts.iter().flat_map(|text| text.lines()).map(str::trim);
+        for line in lines.filter(|line| !line.is_empty()) {
+            let Located { title, root, below } = places.locate(line)?;
+            let pattern = Pattern::parse(&below).map_err(|reason| format!("{line:?}: {reason}"))?;
+            let part = parts.entry(title.clone()).or_insert_with(|| Part {
+                title,
+                root,
+                patterns: BTreeMap::new(),
+            });
+            part.patterns.insert(below, pattern);
+        }
+        if parts.is_empty() {
+            return Err("no path is given".to_owned());
+        }
+        // Titles and patterns hold no control characters, so the list has one reading.
+        let list: Vec<String> = parts
+            .values()
+            .flat_map(|part| {
+                part.patterns
+                    .keys()
+                    .map(move |below| format!("{}\n{below}\n", part.title))
+            })
+            .collect();
+        let mut digest = Digest::of(list.concat().as_bytes()).to_string();
+        digest.truncate(DIGEST_CHARS);
+        Ok(CachePaths {
+            parts: parts.into_values().collect(),
+            digest,
+        })
+    }
+
+    /// What the keys of a part's entries start with: another list of paths is another cache, as with actions/cache. At
+    /// the front, so that the prefix of a key stays one.
+    pub(super) fn key_prefix(&self, part: usize) -> String {
+        format!("{}.{part}.", self.digest)
+    }
+}
+
+impl Part {
+    /// What of the paths is on disk.
+    pub(super) fn find(&self, places: &Places) -> Vec<RelPath> {
+        let mut found = BTreeSet::new();
+        for pattern in self.patterns.values() {
+            match pattern {
+                Pattern::Plain(path) => {
+                    if path.join_to(&self.root).symlink_metadata().is_ok() {
+                        found.insert(path.clone());
+                    }
+                }
+                Pattern::Glob { base, matcher, depth } => {
+                    self.search(base, matcher, *depth, places, &mut found);
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    /// Adds what matches. Links are not followed, and nothing is looked for below a match.
+    fn search(
+        &self,
+        base: &RelPath,
+        matcher: &GlobMatcher,
+        depth: usize,
+        places: &Places,
+        found: &mut BTreeSet<RelPath>,
+    ) {
+        let mut pending = vec![base.clone()];
+        while let Some(folder) = pending.pop() {
+            // What cannot be listed holds nothing that could be saved.
+            let Ok(entries) = fs::read_dir(folder.join_to(&self.root)) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                let mut path = folder.clone();
+                let name = entry.file_name();
+                // A pattern such as `*` does not mean the repository, or a folder that holds everything.
+                if name == ".git" || path.push(name.as_bytes()).is_err() {
+                    continue;
+                }
+                let is_match = matcher.is_match(path.as_path());
+                if is_match && !places.are_in(&entry.path()) {
+                    found.insert(path);
+                } else if path.components().count() < depth
+                    && entry.file_type().is_ok_and(|kind| kind.is_dir())
+                {
+                    pending.push(path);
+                }
+            }
+        }
+    }
+}
+
+impl Pattern {
+    fn parse(below: &str) -> Result<Self, String> {
+        let is_glob = |text: &str| text.contains(['*', '?', '[']);
+        if !is_glob(below) {
+            return RelPath::parse(below)
+                .map(Pattern::Plain)
+                .map_err(|error| error.to_string());
+        }
+        let plain: Vec<&str> = below
+            .split('/')
+            .take_while(|component| !is_glob(component))
+            .collect();
+        let base = RelPath::parse(plain.join("/")).map_err(|error| error.to_string())?;
+        // Braces mean themselves, as in actions/cache.
+        let text = below.replace('{', "\\{").replace('}', "\\}");
+        let glob = GlobBuilder::new(&text)
+            .literal_separator(true)
+            .build()
+            .map_err(|error| error.kind().to_string())?;
+        let depth = match below.contains("**") {
+            true => MAX_DEPTH,
+            false => below.split('/').count(),
+        };
+        Ok(Pattern::Glob {
+            base,
+            matcher: Box::new(glob.compile_matcher()),
+            depth,
+        })
+    }
+}
+
+/// A path and the folder it begins in.
+struct Located {
+    title: String,
+    root: PathBuf,
+    below: String,
+}
+
+impl Places {
+    fn locate(&self, line: &str) -> Result<Located, String> {
+        if line.starts_with('!') {
+            return Err(format!(
+                "{line:?}: exclusions are not supported; name the folders that are to be kept"
+            ));
+        }
+        if line.contains(char::is_control) {
+            return Err(format!("{line:?} has a control character"));
+        }
+        let (workspace, home) = (&self.workspace, self.home.as_deref());
+        let below_home = line.strip_prefix("~/").or((line == "~").then_some(""));
+        let absolute = match (below_home, home) {
+            (Some(below), Some(home)) => plain(&home.join(below)),
+            (Some(_), None) => return Err(format!("{line:?}: the home folder is not known; set $HOME")),
+            (None, _) => plain(&workspace.join(line)),
+        };
+        if self.are_in(&absolute) {
+            return Err(format!(
+                "{line:?} holds the whole workspace or home: a restore would remove what is new in it; name folders in it"
+            ));
+        }
+        let below = |root: &Path| {
+            let below = absolute.strip_prefix(root).ok()?;
+            Some(below.to_string_lossy().into_owned())
+        };
+        // What is written as a path of the home belongs to it, though the workspace may lie in it.
+        let in_workspace = below_home.is_none().then(|| below(workspace)).flatten();
+        if let Some(below) = in_workspace {
+            return Ok(Located {
+                title: "workspace".to_owned(),
+                root: workspace.clone(),
+                below,
+            });
+        }
+        if let Some(home) = home
+            && let Some(below) = below(home)
+        {
+            return Ok(Located {
+                title: "~".to_owned(),
+                root: home.to_owned(),
+                below,
+            });
+        }
+        let text = absolute.to_string_lossy();
+        // With a pattern the folder is the one above its first component that is one.
+        let glob = text.find(['*', '?', '[']).unwrap_or(text.len());
+        let cut = text[..glob].rfind('/').unwrap_or(0);
+        let root = if cut == 0 { "/" } else { &text[..cut] };
+        Ok(Located {
+            title: root.to_owned(),
+            root: PathBuf::from(root),
+            below: text[cut + 1..].to_owned(),
+        })
+    }
+
+    /// True when the workspace or the home is `path` or in it.
+    fn are_in(&self, path: &Path) -> bool {
+        self.workspace.starts_with(path) || self.home.as_ref().is_some_and(|home| home.starts_with(path))
+    }
+}
+
+/// The path without `.`, `..` and double slashes, by its text alone.
+fn plain(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            component => plain.push(component),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places() -> Places {
+        Places {
+            workspace: "/home/me/work/repo".into(),
+            home: Some("/home/me".into()),
+        }
+    }
+
+    fn parse(lines: &str) -> Result<CachePaths, String> {
+        CachePaths::parse(&[lines.to_owned()], &places())
+    }
+
+    #[test]
+    fn paths_are_sorted_by_the_folder_they_begin_in() {
+        let paths =
+            parse("./node_modules/\n ~/.npm \n\n/home/me/work/repo/dist\n../other\n/opt/cache/x").unwrap();
+        let parts: Vec<(&str, Vec<&String>)> = paths
+            .parts
+            .iter()
+            .map(|part| (part.title.as_str(), part.patterns.keys().collect()))
+            .collect();
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let expected = [
+            ("/opt/cache", words(&["x"])),
+            ("workspace", words(&["dist", "node_modules"])),
+            ("~", words(&[".npm", "work/other"])),
+        ];
+        assert_eq!(parts.len(), 3);
+        for ((title, found), (expected_title, expected)) in parts.into_iter().zip(expected) {
+            assert_eq!(title, expected_title);
+            assert_eq!(found, expected.iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_same_list_on_another_machine_is_the_same_cache() {
+        let here = parse("node_modules\n~/.npm").unwrap();
+        let elsewhere = Places {
+            workspace: "/builds/x".into(),
+            home: Some("/root".into()),
+        };
+        let there = CachePaths::parse(&["~/.npm/".into(), "./node_modules".into()], &elsewhere).unwrap();
+        assert_eq!(here.key_prefix(0), there.key_prefix(0));
+        assert_ne!(here.key_prefix(0), here.key_prefix(1));
+        assert_ne!(here.key_prefix(0), parse("node_modules").unwrap().key_prefix(0));
+    }
+
+    #[test]
+    fn what_a_restore_must_not_empty_is_refused() {
+        for wrong in [
+            "",
+            "!node_modules",
+            ".",
+            "..",
+            "~",
+            "~/work",
+            "/",
+            "/home",
+            "node_modules/../..",
+            "a\u{7}b",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong:?} was taken");
+        }
+    }
+
+    #[test]
+    fn patterns_find_whole_folders_and_follow_no_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = dir.path().canonicalize().unwrap();
+        for folder in [
+            "node_modules/a/node_modules",
+            "p/q/node_modules",
+            "p/{x}",
+            ".git/node_modules",
+        ] {
+            fs::create_dir_all(workspace.join(folder)).unwrap();
+        }
+        std::os::unix::fs::symlink("p", workspace.join("linked")).unwrap();
+        let places = Places {
+            workspace,
+            home: None,
+        };
+        let find = |text: &str| {
+            let paths = CachePaths::parse(&[text.to_owned()], &places).unwrap();
+            paths.parts[0]
+                .find(&places)
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(find("**/node_modules"), ["node_modules", "p/q/node_modules"]);
+        assert_eq!(find("p/*"), ["p/q", "p/{x}"]);
+        assert_eq!(find("p/{*"), ["p/{x}"]);
+        assert_eq!(find("node_modules\nnot-there"), ["node_modules"]);
+    }
+}
