@@ -56,7 +56,11 @@ fn is_due(store: &Path) -> io::Result<bool> {
     // A time in the future is a clock that was set back.
     let is_recent = fs::metadata(&marker)
         .and_then(|metadata| metadata.modified())
-        .is_ok_and(|started| SystemTime::now().duration_since(started).is_ok_and(|age| age < PAUSE));
+        .is_ok_and(|started| {
+            SystemTime::now()
+                .duration_since(started)
+                .is_ok_and(|age| age < PAUSE)
+        });
     if is_recent {
         return Ok(false);
     }
@@ -75,7 +79,10 @@ mod tests {
         fs::create_dir(store.path().join("v1")).unwrap();
         assert!(is_due(store.path()).unwrap());
         assert!(!is_due(store.path()).unwrap());
-        let marker = File::options().write(true).open(store.path().join(MARKER)).unwrap();
+        let marker = File::options()
+            .write(true)
+            .open(store.path().join(MARKER))
+            .unwrap();
         marker.set_modified(SystemTime::now() - PAUSE * 2).unwrap();
         assert!(is_due(store.path()).unwrap());
         marker.set_modified(SystemTime::now() + PAUSE * 9).unwrap();

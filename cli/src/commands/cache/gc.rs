@@ -1,7 +1,9 @@
 //! `headstart cache gc`.
 
 use clap::Args;
-use headstart_store::{EvictionReason, GcOutcome, GcPlan, GcPolicy, apply_gc, evict_pool, is_gc_due, plan_gc};
+use headstart_store::{
+    EvictionReason, GcOutcome, GcPlan, GcPolicy, apply_gc, evict_pool, is_gc_due, plan_gc,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 

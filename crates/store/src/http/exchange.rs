@@ -40,6 +40,12 @@ pub(super) fn pause_after(error: &StoreError, ours: Duration) -> Duration {
     }
 }
 
+/// How long the server wants to be left.
+fn pause_of(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    seconds.trim().parse().ok().map(Duration::from_secs)
+}
+
 /// How to reach the server.
 #[derive(Debug, Clone)]
 pub(super) struct Exchange {
@@ -186,7 +192,9 @@ impl Exchange {
                 self.base
             ))),
             // A gateway in front of a server that is down.
-            None if status.is_server_error() => Err(self.unavailable(format!("it answered {status}"))),
+            None if status.is_server_error() || status.as_u16() == 429 => {
+                Err(self.busy(format!("it answered {status}"), pause_of(response)))
+            }
             None => Err(StoreError::Unsupported(format!(
                 "{} is not a headstart-server (it answered {status} without {PROTOCOL_HEADER})",
                 self.base
@@ -196,11 +204,7 @@ impl Exchange {
 
     async fn error(&self, what: &str, response: Response) -> StoreError {
         let status = response.status();
-        let pause = response
-            .headers()
-            .get(header::RETRY_AFTER)
-            .and_then(|seconds| seconds.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
+        let pause = pause_of(&response);
         let body = read_all(
             self.stream(response.bytes_stream().map_err(reqwest::Error::without_url)),
             limits::ERROR_BYTES,
@@ -223,10 +227,7 @@ impl Exchange {
             }
             Some(ErrorCode::Range | ErrorCode::Corrupt) => StoreError::Corrupt { what, store, reason },
             Some(ErrorCode::Timeout) => self.unavailable(reason),
-            _ if status.is_server_error() || status.as_u16() == 429 => match pause {
-                Some(pause) => self.unavailable(Busy { reason, pause }),
-                None => self.unavailable(reason),
-            },
+            _ if status.is_server_error() || status.as_u16() == 429 => self.busy(reason, pause),
             _ => self.unexpected(&what, reason),
         }
     }
@@ -291,6 +292,13 @@ impl Exchange {
         StoreError::Unavailable {
             store: self.base.clone(),
             source: source.into(),
+        }
+    }
+
+    fn busy(&self, reason: String, pause: Option<Duration>) -> StoreError {
+        match pause {
+            Some(pause) => self.unavailable(Busy { reason, pause }),
+            None => self.unavailable(reason),
         }
     }
 

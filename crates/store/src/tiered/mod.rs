@@ -189,12 +189,10 @@ impl TieredStore {
         }
         match self.fetch(id).await.0 {
             Fetched::Kept => self.local.open(id, Some(range)).await,
-            Fetched::CannotKeep => {
-                self.open_remote(id, Some(range)).await.map_err(|error| {
-                    self.remote.note_read(error);
-                    self.missing(id)
-                })
-            }
+            Fetched::CannotKeep => self.open_remote(id, Some(range)).await.map_err(|error| {
+                self.remote.note_read(error);
+                self.missing(id)
+            }),
             Fetched::No => Err(self.missing(id)),
         }
     }

@@ -23,6 +23,7 @@ pub(super) struct Remote {
     is_left: AtomicBool,
     are_uploads_left: AtomicBool,
     is_not_kept_told: AtomicBool,
+    is_corrupt_told: AtomicBool,
     requests: AtomicU64,
 }
 
@@ -34,6 +35,7 @@ impl Remote {
             is_left: AtomicBool::new(false),
             are_uploads_left: AtomicBool::new(false),
             is_not_kept_told: AtomicBool::new(false),
+            is_corrupt_told: AtomicBool::new(false),
             requests: AtomicU64::new(0),
         }
     }
@@ -44,6 +46,11 @@ impl Remote {
 
     pub(super) fn warn(&self, warning: TierWarning) {
         if matches!(warning, TierWarning::NotKept(_)) && self.is_not_kept_told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if matches!(warning, TierWarning::RemoteCorrupt(_))
+            && self.is_corrupt_told.swap(true, Ordering::Relaxed)
+        {
             return;
         }
         (self.warn)(warning);
