@@ -13,7 +13,10 @@ use crate::{ByteStream, ContentId, ContentReader, StoreError};
 
 /// The pauses before the second and later requests for content that breaks off or falls silent. Each of them asks for what is
 /// not here yet; bytes that come make the count start over.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(1000)];
+const PAUSES: [Duration; 2] = match cfg!(test) {
+    true => [Duration::from_millis(1); 2],
+    false => [Duration::from_millis(100), Duration::from_millis(1000)],
+};
 /// The longest time in which no byte comes: a request that stalls is better asked again than waited for.
 const STALL: Duration = Duration::from_secs(10);
 /// The longest time until an answer begins; some of it may be a pause that the remote asked for.
