@@ -10,8 +10,8 @@ use std::{
 use headstart_fs::AtPath as _;
 use headstart_protocol::Token;
 use headstart_store::{
-    ChunkIndex, Credentials, EntryName, LocalStore, Location, Namespace, Problem, PruneStore, Pushed,
-    Repaired, Runtime, Store, StoreError, TieredStore, repair_entry,
+    ChunkIndex, Credentials, EntryName, LocalStore, Location, Namespace, Problem, ProblemKind, PruneStore,
+    Pushed, Repaired, Runtime, Store, StoreError, TieredStore, repair_entry,
 };
 use tempfile::TempDir;
 
@@ -249,6 +249,14 @@ impl Stores {
         match self.runtime.block_on(self.repair_entries(keys)) {
             Ok(problems) => {
                 for problem in &problems {
+                    // That a store in front of a remote has a part only is usual, and why the rest did not come was said.
+                    let is_usual = matches!(
+                        problem.kind,
+                        ProblemKind::IncompleteSnapshot { .. } | ProblemKind::DanglingEntry { .. }
+                    );
+                    if self.tiers.is_some() && is_usual {
+                        continue;
+                    }
                     match problem.repair {
                         Repaired::No => ui.warn(&problem.kind),
                         _ => ui.warn(format_args!("{}; taken out of the local store", problem.kind)),

@@ -199,8 +199,8 @@ fn garbage_in_a_bucket_is_never_used() {
     let random = |bytes: &[u8]| noise(7, bytes.len())[..bytes.len()].to_vec();
     let cut = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
     let other = |_: &[u8]| good[0].clone();
-    let damages: [&dyn Fn(&[u8]) -> Vec<u8>; 3] = [&random, &cut, &other];
-    for damage in damages {
+    type Damage<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+    for damage in [&random as Damage<'_>, &cut, &other] {
         for (key, bytes) in packs.iter().zip(&good).skip(1) {
             bucket.s3.overwrite(key, &damage(bytes));
         }
