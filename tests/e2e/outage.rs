@@ -76,7 +76,9 @@ impl Bucket {
         assert_eq!(names(&env.work()), ["tree"]);
         // What is wrong, and what that means for the restore.
         assert!(run.stderr().matches("warning").count() <= 2, "{}", run.stderr());
-        assert_store_is_sound(env);
+        // In front of a remote a store may have a part of a snapshot only.
+        let verify = env.headstart().args(["cache", "verify"]);
+        let _ = self.remote(verify).run().success();
     }
 }
 
