@@ -9,6 +9,7 @@ mod config;
 mod context;
 mod env_vars;
 mod error;
+mod housekeeping;
 mod interrupt;
 mod seeds;
 mod stores;

@@ -10,9 +10,10 @@ use std::{
 use headstart_fs::AtPath as _;
 use headstart_protocol::Token;
 use headstart_store::{
-    ChunkIndex, Credentials, EntryName, LocalStore, Location, Namespace, Problem, PruneStore, Pushed,
-    Repaired, Runtime, Store, StoreError, TieredStore, repair_entry,
+    ChunkIndex, Credentials, EntryName, LocalStore, Location, Namespace, Problem, ProblemKind, PruneStore,
+    Pushed, Repaired, Runtime, Store, StoreError, TieredStore, repair_entry,
 };
+use tempfile::TempDir;
 
 use crate::{
     config::Setting,
@@ -29,6 +30,8 @@ pub(crate) struct Stores {
     runtime: Runtime,
     local: LocalStore,
     tiers: Option<TieredStore>,
+    /// Where there is no local store to be had, one for this run; it goes with it.
+    _stand_in: Option<TempDir>,
 }
 
 /// What a restore looks for.
@@ -47,12 +50,27 @@ pub(crate) struct Traffic {
     pub(crate) local_bytes: u64,
     /// From the remote.
     pub(crate) remote_bytes: u64,
+    /// Questions put to the remote.
+    pub(crate) remote_requests: u64,
 }
 
 impl Context {
     /// Opens the local store and, if one is named, the remote.
     pub(crate) fn open_stores(&self, ui: &Ui) -> Result<Stores, CommandError> {
-        let local = self.open_local_store()?;
+        let (local, stand_in) = match self.open_local_store() {
+            Ok(local) => (local, None),
+            Err(error) if self.remote().is_some() => {
+                let Some((local, folder)) = stand_in() else {
+                    return Err(error);
+                };
+                ui.warn(format_args!(
+                    "{}; the remote is used alone, and nothing is kept here",
+                    error.one_line()
+                ));
+                (local, Some(folder))
+            }
+            Err(error) => return Err(error),
+        };
         let runtime = new_runtime()?;
         let tiers = match self.remote() {
             None => {
@@ -76,6 +94,7 @@ impl Context {
             runtime,
             local,
             tiers,
+            _stand_in: stand_in,
         })
     }
 
@@ -154,6 +173,16 @@ impl Context {
     }
 }
 
+/// A local store for one run, in the folder for temporary files.
+fn stand_in() -> Option<(LocalStore, TempDir)> {
+    let folder = tempfile::Builder::new()
+        .prefix("headstart-store-")
+        .tempdir()
+        .ok()?;
+    let local = LocalStore::open_or_create(folder.path().join("store")).ok()?;
+    Some((local, folder))
+}
+
 /// Starts what stores run on.
 pub(crate) fn new_runtime() -> Result<Runtime, CommandError> {
     Runtime::new().map_err(|error| CommandError::failed(format!("cannot start threads: {error}")))
@@ -220,6 +249,14 @@ impl Stores {
         match self.runtime.block_on(self.repair_entries(keys)) {
             Ok(problems) => {
                 for problem in &problems {
+                    // That a store in front of a remote has a part only is usual, and why the rest did not come was said.
+                    let is_usual = matches!(
+                        problem.kind,
+                        ProblemKind::IncompleteSnapshot { .. } | ProblemKind::DanglingEntry { .. }
+                    );
+                    if self.tiers.is_some() && is_usual {
+                        continue;
+                    }
                     match problem.repair {
                         Repaired::No => ui.warn(&problem.kind),
                         _ => ui.warn(format_args!("{}; taken out of the local store", problem.kind)),
@@ -296,6 +333,7 @@ impl Stores {
         Traffic {
             local_bytes: counts.local_bytes,
             remote_bytes: counts.remote_bytes,
+            remote_requests: counts.remote_requests,
         }
     }
 
@@ -306,6 +344,7 @@ impl Stores {
             None => Traffic {
                 local_bytes: fetched_bytes,
                 remote_bytes: 0,
+                remote_requests: 0,
             },
         }
     }
@@ -318,6 +357,7 @@ impl Sub for Traffic {
         Traffic {
             local_bytes: self.local_bytes - before.local_bytes,
             remote_bytes: self.remote_bytes - before.remote_bytes,
+            remote_requests: self.remote_requests - before.remote_requests,
         }
     }
 }

@@ -17,9 +17,9 @@ mod try_;
 
 use clap::{Args, Parser, Subcommand};
 use headstart_store::Namespace;
-use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use crate::{
+    config::parse_age,
     context::{Context, StoreArgs},
     error::CommandError,
     ui::{OutputMode, Ui},
@@ -123,13 +123,6 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
     }
 }
 
-/// Parses an age: `12h`, `14d`; a day has 24 hours.
-fn parse_age(text: &str) -> Result<SignedDuration, String> {
-    let span: Span = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    span.to_duration(SpanRelativeTo::days_are_24_hours())
-        .map_err(|error| error.to_string())
-}
-
 /// The namespace of `save` and `restore`.
 fn files_namespace() -> Namespace {
     "files".parse().expect("a plain word is a namespace")
@@ -144,14 +137,6 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn ages_may_be_days() {
-        assert_eq!(parse_age("2d 1h"), Ok(SignedDuration::from_hours(49)));
-        for wrong in ["", "1", "1month", "later"] {
-            assert!(parse_age(wrong).is_err(), "{wrong:?} was taken");
-        }
     }
 
     #[test]

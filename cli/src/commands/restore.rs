@@ -86,6 +86,8 @@ struct RestoreReport {
     /// Stored bytes read from the local store and from the remote.
     local_bytes: u64,
     remote_bytes: u64,
+    /// Questions put to the remote: entries, lists, packs, and the rest of what broke off.
+    remote_requests: u64,
 }
 
 pub(super) fn run(ui: &Ui, context: &Context, args: RestoreArgs) -> Result<(), CommandError> {
@@ -160,6 +162,7 @@ impl RestoreReport {
             bytes_written: restored.bytes_written,
             local_bytes: traffic.local_bytes,
             remote_bytes: traffic.remote_bytes,
+            remote_requests: traffic.remote_requests,
         }
     }
 

@@ -87,6 +87,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: SaveArgs) -> Result<(), Comm
     if matches!(outcome, SaveOutcome::KeyExists(_)) {
         report.uploaded = stores.push(&options.name, &context.interrupt)?;
     }
+    context.collect_in_background();
     if ui.is_json() {
         return ui.answer_json(&report);
     }

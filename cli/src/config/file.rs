@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 
 use headstart_deps::DepsConfig;
 use headstart_tasks::{AffectedConfig, ProjectConfig, TasksConfig};
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer};
 
 /// A settings file: the system's, the user's, or a repository's `headstart.toml`.
@@ -24,6 +25,8 @@ pub(crate) struct SettingsFile {
 pub(crate) struct StoreSection {
     pub(crate) dir: Option<PathBuf>,
     pub(crate) max_size: Option<ByteSize>,
+    pub(crate) max_age: Option<Age>,
+    pub(crate) auto_gc: Option<bool>,
 }
 
 /// `[remote]`: the store behind the local one.
@@ -55,6 +58,10 @@ pub(crate) enum CiSave {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ByteSize(u64);
 
+/// A time span, written as `30d` or `12h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Age(pub(crate) SignedDuration);
+
 impl SettingsFile {
     pub(crate) fn parse(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str(text)
@@ -66,6 +73,10 @@ impl SettingsFile {
             Some("store.dir")
         } else if self.store.max_size.is_some() {
             Some("store.max-size")
+        } else if self.store.max_age.is_some() {
+            Some("store.max-age")
+        } else if self.store.auto_gc.is_some() {
+            Some("store.auto-gc")
         } else {
             None
         }
@@ -139,9 +150,36 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
+/// Parses an age: `12h`, `14d`; a day has 24 hours.
+pub(crate) fn parse_age(text: &str) -> Result<SignedDuration, String> {
+    let span: Span = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let age = span
+        .to_duration(SpanRelativeTo::days_are_24_hours())
+        .map_err(|error| error.to_string())?;
+    match age.is_negative() {
+        true => Err(format!("{text:?} is negative; write 30d or 12h")),
+        false => Ok(age),
+    }
+}
+
+impl<'de> Deserialize<'de> for Age {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_age(&text).map(Age).map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages_may_be_days() {
+        assert_eq!(parse_age("2d 1h"), Ok(SignedDuration::from_hours(49)));
+        for wrong in ["", "1", "1month", "later", "-3d"] {
+            assert!(parse_age(wrong).is_err(), "{wrong:?} was taken");
+        }
+    }
 
     #[test]
     fn sizes_are_read_in_both_systems() {

@@ -11,9 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use file::{ByteSize, CiSave, SettingsFile};
+pub(crate) use file::{ByteSize, CiSave, SettingsFile, parse_age};
 use headstart_deps::DepsConfig;
 use headstart_fs::AtPath as _;
+use jiff::SignedDuration;
 
 use crate::error::{CommandError, Kind};
 
@@ -63,6 +64,10 @@ pub(crate) struct Settings {
     pub(crate) proposed_remote: Option<Setting<String>>,
     /// Bytes the local store may take before `cache gc` evicts.
     pub(crate) max_bytes: Option<Setting<u64>>,
+    /// How long an entry of the local store may stay unused.
+    pub(crate) max_age: Option<Setting<SignedDuration>>,
+    /// Whether saves start an eviction in the background.
+    pub(crate) auto_gc: Option<Setting<bool>>,
     /// Dependency caches.
     pub(crate) deps: DepsConfig,
     /// When `headstart ci save` saves.
@@ -121,6 +126,12 @@ impl Settings {
         }
         if let Some(max_size) = store.max_size {
             self.max_bytes = Some(Setting::new(max_size.bytes(), origin.clone()));
+        }
+        if let Some(max_age) = store.max_age {
+            self.max_age = Some(Setting::new(max_age.0, origin.clone()));
+        }
+        if let Some(auto_gc) = store.auto_gc {
+            self.auto_gc = Some(Setting::new(auto_gc, origin.clone()));
         }
         if let Some(url) = remote.url {
             match origin {
@@ -200,6 +211,10 @@ mod tests {
     fn a_repository_may_not_choose_local_paths() {
         let error = in_repository("[store]\ndir = '/tmp/x'\n").unwrap_err().to_text();
         assert!(error.contains("may not set store.dir"), "{error}");
+        for key in ["max-size = '1GB'", "max-age = '1d'", "auto-gc = false"] {
+            let error = in_repository(&format!("[store]\n{key}\n")).unwrap_err().to_text();
+            assert!(error.contains("may not set store."), "{error}");
+        }
     }
 
     #[test]

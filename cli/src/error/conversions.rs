@@ -45,6 +45,12 @@ impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Interrupted => CommandError::interrupted(),
+            StoreError::Io(error) if error.is_disk_full() => CommandError::from_error(Kind::Failed, &error)
+                .context("the local store has no room left")
+                .hint(
+                    "`headstart cache gc --max-size <SIZE>` makes room, --store names a folder on another disk; what was \
+                     saved before is whole",
+                ),
             StoreError::Io(error) => error.into(),
             error => {
                 let hint = match &error {

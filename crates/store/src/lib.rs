@@ -54,7 +54,7 @@ pub use content::{ContentId, ContentKind};
 pub use entry::{Entry, EntryInfo, EntryName, Namespace, ParseEntryError, ParseEntryNameError};
 pub use error::StoreError;
 pub use eviction::{
-    EvictionReason, GcOutcome, GcPlan, GcPolicy, PlannedEntry, apply_gc, evict_pool, plan_gc,
+    EvictionReason, GcOutcome, GcPlan, GcPolicy, PlannedEntry, apply_gc, evict_pool, is_gc_due, plan_gc,
 };
 pub use format::FormatError;
 pub use frame::Codec;

@@ -51,6 +51,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Reads content, or `range` of it. A range beyond the end is an error; a missing one is [`StoreError::Missing`].
     async fn open(&self, id: ContentId, range: Option<Range<u64>>) -> Result<ContentReader, StoreError>;
 
+    /// Told that all or most of a piece of content will be read soon: a store in front of a slower one brings it near. Says
+    /// how many bytes came. Nothing depends on it: what goes wrong shows when the content is read.
+    async fn prepare(&self, _id: ContentId) -> u64 {
+        0
+    }
+
     /// Writes `bytes` bytes of content. A stream of another length or digest is refused and not kept.
     async fn write(&self, id: ContentId, bytes: u64, stream: ByteStream) -> Result<Written, StoreError>;
 

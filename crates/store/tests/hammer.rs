@@ -20,7 +20,7 @@ use headstart_store::{
 
 /// Set for the processes that hammer: the store's folder.
 const FOLDER: &str = "HEADSTART_TEST_HAMMER";
-const PROCESSES: usize = 4;
+const PROCESSES: usize = 8;
 const ROUNDS: usize = 6;
 /// Keys and content all processes fight for.
 const KEYS: u8 = 40;

@@ -3,13 +3,14 @@
 use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{ChildGuard, run::PATIENCE, skipped};
@@ -25,7 +26,8 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct S3 {
     port: u16,
-    _server: ChildGuard,
+    filer_port: u16,
+    server: ChildGuard,
     _folder: TempDir,
 }
 
@@ -101,7 +103,8 @@ impl S3 {
         }
         Some(S3 {
             port: s3,
-            _server: server,
+            filer_port: filer,
+            server,
             _folder: folder,
         })
     }
@@ -111,9 +114,86 @@ impl S3 {
         format!("s3://{BUCKET}/{prefix}")
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// Sends its process a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.server.signal(signal);
+    }
+
+    /// The objects below `prefix`: their keys.
+    pub fn list(&self, prefix: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut folders = vec![prefix.to_owned()];
+        while let Some(folder) = folders.pop() {
+            let listing = self.filer("GET", &format!("{folder}/?limit=100000"), b"");
+            let listing: serde_json::Value = serde_json::from_slice(&listing).expect("a listing in JSON");
+            for entry in listing["Entries"].as_array().into_iter().flatten() {
+                let path = entry["FullPath"].as_str().expect("a path");
+                let key = path
+                    .strip_prefix(&format!("/buckets/{BUCKET}/"))
+                    .expect("below the bucket");
+                // Of folders the mode has Go's bit for them.
+                match entry["Mode"].as_u64().is_some_and(|mode| mode & (1 << 31) != 0) {
+                    true => folders.push(key.to_owned()),
+                    false => found.push(key.to_owned()),
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Reads an object behind the back of all clients.
+    pub fn read(&self, key: &str) -> Vec<u8> {
+        self.filer("GET", key, b"")
+    }
+
+    /// Writes an object over what is there, behind the back of all clients.
+    pub fn overwrite(&self, key: &str, bytes: &[u8]) {
+        self.filer("PUT", key, bytes);
+    }
+
+    fn filer(&self, method: &str, key: &str, body: &[u8]) -> Vec<u8> {
+        let exchange = || -> std::io::Result<Vec<u8>> {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.filer_port))?;
+            write!(
+                stream,
+                "{method} /buckets/{BUCKET}/{key} HTTP/1.0\r\nHost: 127.0.0.1\r\nAccept: application/json\r\n\
+                 Content-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            )?;
+            stream.write_all(body)?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = exchange().expect("the filer answers");
+        let end = answer
+            .windows(4)
+            .position(|window| window == b"\r\n\r\n")
+            .expect("an answer has a head");
+        let status = answer.get(9..10).unwrap_or_default();
+        assert_eq!(
+            status,
+            b"2",
+            "{method} {key}: {}",
+            String::from_utf8_lossy(&answer[..end])
+        );
+        answer[end + 4..].to_vec()
+    }
+
     /// The environment variables a client needs to reach it.
     pub fn client_environment(&self) -> Vec<(String, String)> {
-        let endpoint = format!("http://127.0.0.1:{}", self.port);
+        self.client_environment_through(self.address())
+    }
+
+    /// The same for a client that goes through something that listens at `address`.
+    pub fn client_environment_through(&self, address: SocketAddr) -> Vec<(String, String)> {
+        let endpoint = format!("http://{address}");
         [
             ("AWS_ENDPOINT", endpoint.as_str()),
             ("AWS_REGION", "us-east-1"),

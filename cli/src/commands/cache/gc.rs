@@ -1,7 +1,9 @@
 //! `headstart cache gc`.
 
 use clap::Args;
-use headstart_store::{EvictionReason, GcOutcome, GcPlan, GcPolicy, apply_gc, evict_pool, plan_gc};
+use headstart_store::{
+    EvictionReason, GcOutcome, GcPlan, GcPolicy, apply_gc, evict_pool, is_gc_due, plan_gc,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -17,6 +19,8 @@ use crate::{
 
 /// The local store's budget where no setting names one: 20 GB.
 const DEFAULT_MAX_BYTES: u64 = 20_000_000_000;
+/// An eviction in the background keeps expanded files and seeds that were used this recently.
+const AUTO_KEEPS_UNPACKED: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Evict what was not used for longest until the budget is met
 ///
@@ -28,7 +32,7 @@ pub(crate) struct GcArgs {
     /// Bytes to keep: 20GB, 512MiB [default: store.max-size of the settings, else 20GB]
     #[arg(long, value_name = "SIZE")]
     max_size: Option<ByteSize>,
-    /// Evict entries not used for longer, whatever the size: 30d, 12h
+    /// Evict entries not used for longer, whatever the size: 30d, 12h [default: store.max-age of the settings]
     #[arg(long, value_name = "AGE", value_parser = parse_age)]
     max_age: Option<SignedDuration>,
     /// Keep what was used this recently [default: 6h]
@@ -37,6 +41,9 @@ pub(crate) struct GcArgs {
     /// Say what would go, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// What saves start in the background: gives way to others, and reads no entry while nothing has to go
+    #[arg(long, hide = true, conflicts_with = "dry_run")]
+    auto: bool,
 }
 
 /// What `--json` prints: schema `headstart.cache-gc/1`.
@@ -65,6 +72,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: GcArgs) -> Result<(), Comman
     let store = context.open_local_store()?;
     let runtime = new_runtime()?;
     let configured = context.settings.max_bytes.as_ref().map(|setting| setting.value);
+    let configured_age = context.settings.max_age.as_ref().map(|setting| setting.value);
     let policy = GcPolicy {
         now: Timestamp::now(),
         budget_bytes: Some(
@@ -73,13 +81,23 @@ pub(super) fn run(ui: &Ui, context: &Context, args: GcArgs) -> Result<(), Comman
                 .or(configured)
                 .unwrap_or(DEFAULT_MAX_BYTES),
         ),
-        max_age: args.max_age,
+        max_age: args.max_age.or(configured_age),
         grace: args.grace.unwrap_or(GcPolicy::DEFAULT_GRACE),
     };
+    if args.auto {
+        step_back();
+        let due = runtime.block_on(is_gc_due(&store, &policy))?;
+        if !due {
+            return Ok(());
+        }
+    }
     let plan = runtime.block_on(plan_gc(&store, &policy, &context.interrupt))?;
     let mut document = GcDocument::of_plan(&plan, args.dry_run);
     if !args.dry_run {
         let Some(_lock) = store.lock_eviction()? else {
+            if args.auto {
+                return Ok(());
+            }
             let sentence = format!("another eviction of {} is running", store.root().display());
             return Err(CommandError::failed(sentence).hint("run the command again when it is done"));
         };
@@ -87,12 +105,27 @@ pub(super) fn run(ui: &Ui, context: &Context, args: GcArgs) -> Result<(), Comman
             content, freed_bytes, ..
         } = runtime.block_on(apply_gc(&store, &plan, &context.interrupt))?;
         document.content = content;
-        document.freed_bytes = freed_bytes + evict_unpacked(&unpacked_dir(&store), plan.unused_since);
+        // Nobody asked for it: what makes restores and clones fast stays for longer than a break of some hours.
+        let unused_since = match args.auto {
+            true => {
+                let kept_since = policy.now.checked_sub(AUTO_KEEPS_UNPACKED);
+                plan.unused_since.min(kept_since.unwrap_or(Timestamp::MIN))
+            }
+            false => plan.unused_since,
+        };
+        document.freed_bytes = freed_bytes + evict_unpacked(&unpacked_dir(&store), unused_since);
         forget_gone(&clones_dir(&store));
         // What only they and the pool had goes with the pool.
-        document.freed_bytes += evict_pool(&pool_dir(&store), plan.unused_since, &context.interrupt)?;
+        document.freed_bytes += evict_pool(&pool_dir(&store), unused_since, &context.interrupt)?;
     }
     document.print(ui)
+}
+
+/// Leaves the terminal, whose signals are not for this process, and lets everybody else go first.
+fn step_back() {
+    // Both fail only where there is nothing to leave, or nothing to give.
+    let _ = rustix::process::setsid();
+    let _ = rustix::process::nice(19);
 }
 
 impl GcDocument {

@@ -212,6 +212,7 @@ impl KeyedCache {
             )?;
             // A part of which nothing is there is saved empty: it is known, then, that nothing is missing.
             let options = SaveOptions {
+                stat_cache: Some(stores.stat_cache_dir()),
                 name,
                 root: part.root.clone(),
                 paths,

@@ -72,6 +72,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: &SaveArgs) -> Result<(), Com
         ..outcome
     };
     reporter.saved(&outcome);
+    context.collect_in_background();
     reporter.print(&outcome, ["cache", "outcome", "files", "stored", "time"])?;
     reporter.close_section(section);
     Ok(())

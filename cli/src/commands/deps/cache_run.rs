@@ -157,6 +157,7 @@ pub(crate) fn install_missing(
         run.report.seconds += started.elapsed().as_secs_f64();
         run.report.saved = matches!(outcome, SaveOutcome::Saved(_));
     }
+    context.collect_in_background();
     Ok(failures)
 }
 

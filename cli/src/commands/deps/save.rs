@@ -78,6 +78,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: SaveArgs) -> Result<(), Comm
             reason,
         });
     }
+    context.collect_in_background();
     report.print(ui)
 }
 

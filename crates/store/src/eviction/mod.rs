@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use self::{
     apply::{GcOutcome, apply_gc},
-    plan::plan_gc,
+    plan::{is_gc_due, plan_gc},
     pool::evict_pool,
 };
 use crate::{ContentId, EntryName};

@@ -17,6 +17,31 @@ const PARALLEL_READS: usize = 8;
 /// Stored bytes and last use of all content.
 type Contents = HashMap<ContentId, (u64, Timestamp)>;
 
+/// True when there is more than the budget allows, or a snapshot older than entries may get: a cheap look at names, sizes and
+/// times, which reads nothing. [`plan_gc`] decides.
+pub async fn is_gc_due(store: &dyn PruneStore, policy: &GcPolicy) -> Result<bool, StoreError> {
+    let unused_since = policy.now.checked_sub(policy.grace).unwrap_or(Timestamp::MIN);
+    let too_old = oldest_kept(policy).min(unused_since);
+    let mut all_bytes = 0_u64;
+    for kind in [ContentKind::Snapshot, ContentKind::Pack] {
+        for (_, bytes, last_used) in store.list_content(kind).await? {
+            all_bytes = all_bytes.saturating_add(bytes);
+            if kind == ContentKind::Snapshot && last_used < too_old {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(policy.budget_bytes.is_some_and(|budget| all_bytes > budget))
+}
+
+/// Entries last used before then are too old.
+fn oldest_kept(policy: &GcPolicy) -> Timestamp {
+    policy
+        .max_age
+        .and_then(|max_age| policy.now.checked_sub(max_age).ok())
+        .unwrap_or(Timestamp::MIN)
+}
+
 /// Plans what `policy` says must go. Reads all entries and their snapshots, and marks nothing as used.
 pub async fn plan_gc(
     store: &dyn PruneStore,
@@ -98,10 +123,7 @@ fn decide(
     candidates: Vec<PlannedEntry>,
     contents: &Contents,
 ) -> GcPlan {
-    let oldest_kept = policy
-        .max_age
-        .and_then(|max_age| policy.now.checked_sub(max_age).ok())
-        .unwrap_or(Timestamp::MIN);
+    let oldest_kept = oldest_kept(policy);
     let budget = policy.budget_bytes.unwrap_or(u64::MAX);
     let mut kept: HashSet<ContentId> = HashSet::new();
     let mut kept_bytes: u64 = 0;

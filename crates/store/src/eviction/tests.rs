@@ -163,6 +163,55 @@ async fn old_entries_go_by_age_and_young_ones_stay_whatever_the_budget() {
 }
 
 #[tokio::test]
+async fn whether_it_is_due_is_told_without_reading() {
+    let store = MemoryStore::new();
+    add(&store, 10, "old", &[1]).await;
+    let due = async |policy: GcPolicy| is_gc_due(&store, &policy).await.unwrap();
+    assert!(!due(policy(100)).await);
+    let budget_bytes = Some(1_000_000);
+    assert!(
+        !due(GcPolicy {
+            budget_bytes,
+            ..policy(100)
+        })
+        .await
+    );
+    let budget_bytes = Some(1000);
+    assert!(
+        due(GcPolicy {
+            budget_bytes,
+            ..policy(100)
+        })
+        .await
+    );
+    let max_age = Some(HOUR * 90);
+    assert!(
+        !due(GcPolicy {
+            max_age,
+            ..policy(100)
+        })
+        .await
+    );
+    assert!(
+        due(GcPolicy {
+            max_age,
+            ..policy(101)
+        })
+        .await
+    );
+    let grace = HOUR * 95;
+    assert!(
+        !due(GcPolicy {
+            max_age,
+            grace,
+            ..policy(101)
+        })
+        .await,
+        "nothing that young goes"
+    );
+}
+
+#[tokio::test]
 async fn what_a_running_save_wrote_or_was_told_of_stays() {
     let store = MemoryStore::new();
     add(&store, 10, "a", &[1]).await;

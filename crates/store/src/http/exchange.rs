@@ -19,6 +19,33 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The pauses before the second and later tries of what can be repeated.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(1000)];
 
+/// The longest pause a server may ask for (`Retry-After`).
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why the server does not serve us now, and how long it wants to be left.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+struct Busy {
+    reason: String,
+    pause: Duration,
+}
+
+/// The pause before a request is repeated: the one that was asked for, else ours.
+pub(super) fn pause_after(error: &StoreError, ours: Duration) -> Duration {
+    match error {
+        StoreError::Unavailable { source, .. } => source
+            .downcast_ref::<Busy>()
+            .map_or(ours, |busy| busy.pause.clamp(ours, MAX_PAUSE)),
+        _ => ours,
+    }
+}
+
+/// How long the server wants to be left.
+fn pause_of(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    seconds.trim().parse().ok().map(Duration::from_secs)
+}
+
 /// How to reach the server.
 #[derive(Debug, Clone)]
 pub(super) struct Exchange {
@@ -110,7 +137,9 @@ impl Exchange {
                 .send_once(what, method.clone(), path, expected, &movement, &build)
                 .await;
             match (result, pauses.next()) {
-                (Err(error), Some(pause)) if error.is_retryable() => tokio::time::sleep(*pause).await,
+                (Err(error), Some(pause)) if error.is_retryable() => {
+                    tokio::time::sleep(pause_after(&error, *pause)).await;
+                }
                 (result, _) => return result,
             }
         }
@@ -163,7 +192,9 @@ impl Exchange {
                 self.base
             ))),
             // A gateway in front of a server that is down.
-            None if status.is_server_error() => Err(self.unavailable(format!("it answered {status}"))),
+            None if status.is_server_error() || status.as_u16() == 429 => {
+                Err(self.busy(format!("it answered {status}"), pause_of(response)))
+            }
             None => Err(StoreError::Unsupported(format!(
                 "{} is not a headstart-server (it answered {status} without {PROTOCOL_HEADER})",
                 self.base
@@ -173,6 +204,7 @@ impl Exchange {
 
     async fn error(&self, what: &str, response: Response) -> StoreError {
         let status = response.status();
+        let pause = pause_of(&response);
         let body = read_all(
             self.stream(response.bytes_stream().map_err(reqwest::Error::without_url)),
             limits::ERROR_BYTES,
@@ -195,7 +227,7 @@ impl Exchange {
             }
             Some(ErrorCode::Range | ErrorCode::Corrupt) => StoreError::Corrupt { what, store, reason },
             Some(ErrorCode::Timeout) => self.unavailable(reason),
-            _ if status.is_server_error() || status.as_u16() == 429 => self.unavailable(reason),
+            _ if status.is_server_error() || status.as_u16() == 429 => self.busy(reason, pause),
             _ => self.unexpected(&what, reason),
         }
     }
@@ -260,6 +292,13 @@ impl Exchange {
         StoreError::Unavailable {
             store: self.base.clone(),
             source: source.into(),
+        }
+    }
+
+    fn busy(&self, reason: String, pause: Option<Duration>) -> StoreError {
+        match pause {
+            Some(pause) => self.unavailable(Busy { reason, pause }),
+            None => self.unavailable(reason),
         }
     }
 

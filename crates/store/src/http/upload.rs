@@ -1,19 +1,22 @@
 //! Uploads of content: checked before they leave, repeated when they fit into memory.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use parking_lot::Mutex;
 use reqwest::{Body, Method, StatusCode, header};
 
-use super::exchange::{Exchange, Movement};
+use super::exchange::{Exchange, Movement, pause_after};
 use crate::{ByteStream, ContentId, StoreError, Written, incoming::Incoming};
 
 /// Content up to this size is held, so that the upload can be repeated. Packs are.
 const HELD_BYTES: u64 = 32 << 20;
 /// Pieces in which a body is handed to the connection, so that movement is noticed on slow links.
 const PIECE_BYTES: usize = 64 << 10;
+
+/// The pause before an upload is repeated.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Uploads unless `head` says that it is there.
 pub(super) async fn write(
@@ -65,7 +68,10 @@ async fn put_held(
 ) -> Result<StatusCode, StoreError> {
     let body = || stream::iter(chunks.to_vec()).map(Ok).boxed();
     match put_once(exchange, id, path, bytes, body()).await {
-        Err(error) if error.is_retryable() => put_once(exchange, id, path, bytes, body()).await,
+        Err(error) if error.is_retryable() => {
+            tokio::time::sleep(pause_after(&error, RETRY_PAUSE)).await;
+            put_once(exchange, id, path, bytes, body()).await
+        }
         result => result,
     }
 }

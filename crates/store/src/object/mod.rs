@@ -5,6 +5,7 @@
 
 mod error;
 mod open;
+mod patient;
 
 use std::{ops::Range, sync::Arc};
 

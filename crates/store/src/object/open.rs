@@ -9,7 +9,7 @@ use object_store::{
 };
 use url::Url;
 
-use super::{BucketStore, ListOrder, VERSION};
+use super::{BucketStore, ListOrder, VERSION, patient::Patient};
 use crate::StoreError;
 
 /// A dead host must cost seconds: the work goes on without it.
@@ -18,7 +18,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Tries after the first, and the time after which there are no more.
 const MAX_RETRIES: usize = 3;
-const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
+const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl BucketStore {
     /// Opens the bucket or folder `url` names: `s3://bucket/prefix`, `gs://..`, `az://container/..`, `file:///folder`.
@@ -37,6 +37,7 @@ impl BucketStore {
             ($builder:ty, $prefix:literal) => {{
                 let builder = <$builder>::new()
                     .with_client_options(client_options())
+                    .with_http_connector(Patient)
                     .with_retry(retry())
                     .with_url(url.as_str());
                 // As the builders' own `from_env` does it.

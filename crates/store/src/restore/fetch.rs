@@ -3,14 +3,17 @@
 use std::{ops::Range, sync::atomic::AtomicBool};
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{
+    StreamExt as _, TryStreamExt as _,
+    future::{Either, select},
+};
 use headstart_digest::PackId;
 use tokio::sync::mpsc;
 
-use super::pieces::NeededFrame;
+use super::{pieces::NeededFrame, prepare};
 use crate::{ContentId, Progress, Runtime, Snapshot, Step, Store, StoreError, StoreExt as _};
 
-/// Requests at the same time.
+/// Reads of the store at the same time; each holds what it read.
 const REQUESTS: usize = 6;
 /// The most bytes of one request.
 const MAX_RANGE_BYTES: u32 = 4 << 20;
@@ -81,6 +84,8 @@ pub(super) fn run(
     progress: &dyn Progress,
     interrupt: &AtomicBool,
 ) -> Result<(), StoreError> {
+    let mut packs: Vec<PackId> = reads.iter().map(|read| read.pack).collect();
+    packs.dedup();
     runtime.run(interrupt, async {
         let requests = futures::stream::iter(reads).map(|read| async move {
             let wanted = read.range.end - read.range.start;
@@ -97,17 +102,25 @@ pub(super) fn run(
             progress.advance(Step::Fetch, wanted);
             Ok((read, bytes))
         });
-        let mut answers = requests.buffer_unordered(REQUESTS);
-        while let Some((read, bytes)) = answers.try_next().await? {
-            for needed in read.frames {
-                let frame = &snapshot.frames()[needed.frame as usize];
-                let start = (u64::from(frame.offset) - read.range.start) as usize;
-                let stored = bytes.slice(start..start + frame.stored_bytes as usize);
-                if frames.send(FetchedFrame { needed, stored }).await.is_err() {
-                    return Ok(());
+        let reading = async {
+            let mut answers = requests.buffer_unordered(REQUESTS);
+            while let Some((read, bytes)) = answers.try_next().await? {
+                for needed in read.frames {
+                    let frame = &snapshot.frames()[needed.frame as usize];
+                    let start = (u64::from(frame.offset) - read.range.start) as usize;
+                    let stored = bytes.slice(start..start + frame.stored_bytes as usize);
+                    if frames.send(FetchedFrame { needed, stored }).await.is_err() {
+                        return Ok(());
+                    }
                 }
             }
+            Ok(())
+        };
+        // Ahead of the reads, which wait for the packs that are on their way.
+        let preparing = std::pin::pin!(prepare::all(store, packs));
+        match select(std::pin::pin!(reading), preparing).await {
+            Either::Left((done, _)) => done,
+            Either::Right(((), reading)) => reading.await,
         }
-        Ok(())
     })
 }

@@ -7,6 +7,7 @@ mod lookup;
 mod made_folders;
 mod pieces;
 mod plan;
+mod prepare;
 mod publish;
 mod staging;
 #[cfg(test)]

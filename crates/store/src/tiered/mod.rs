@@ -40,7 +40,7 @@ use crate::{
 #[derive(Debug)]
 pub struct TieredStore {
     local: Arc<dyn Store>,
-    remote: Remote,
+    remote: Arc<Remote>,
     counters: Counters,
     /// One fetch at a time for each piece of content.
     flights: Mutex<HashMap<ContentId, Arc<tokio::sync::Mutex<()>>>>,
@@ -61,6 +61,9 @@ pub struct TierCounts {
     pub remote_bytes: u64,
     /// Packs and snapshots fetched from the remote.
     pub remote_content: u64,
+    /// Questions put to the remote for reading: entries, lists, content, and the rest of content that broke off. What a
+    /// store does to answer one (repeating a request, looking for many names) is its own.
+    pub remote_requests: u64,
     /// Stored bytes uploaded to the remote.
     pub uploaded_bytes: u64,
     /// Packs and snapshots uploaded to the remote.
@@ -85,7 +88,7 @@ impl TieredStore {
     ) -> Self {
         TieredStore {
             local,
-            remote: Remote::new(remote, Box::new(warn)),
+            remote: Arc::new(Remote::new(remote, Box::new(warn))),
             counters: Counters::default(),
             flights: Mutex::default(),
             fetched: Mutex::default(),
@@ -101,6 +104,7 @@ impl TieredStore {
             local_bytes: load(&self.counters.local_bytes),
             remote_bytes: load(&self.counters.remote_bytes),
             remote_content: load(&self.counters.remote_content),
+            remote_requests: self.remote.requests(),
             uploaded_bytes: load(&self.counters.uploaded_bytes),
             uploaded_content: load(&self.counters.uploaded_content),
         }
@@ -132,7 +136,7 @@ impl TieredStore {
     async fn open_whole(&self, id: ContentId) -> Result<ContentReader, StoreError> {
         let bytes = match self.read_local(id).await? {
             Some(bytes) => bytes,
-            None => match self.fetch(id).await {
+            None => match self.fetch(id).await.0 {
                 Fetched::Kept => self.read_local(id).await?.ok_or_else(|| self.missing(id))?,
                 Fetched::CannotKeep => self
                     .remote
@@ -162,7 +166,18 @@ impl TieredStore {
                 self.remote.warn(TierWarning::LocalCorrupt(error));
                 Ok(None)
             }
-            Err(error) => Err(error),
+            Err(error) => self.pass_over_local(error).map(|()| None),
+        }
+    }
+
+    /// A local store that cannot be read is a reason to ask the remote, with one warning.
+    fn pass_over_local(&self, error: StoreError) -> Result<(), StoreError> {
+        match error {
+            StoreError::Io(_) | StoreError::Refused { .. } => {
+                self.remote.warn(TierWarning::NotKept(error));
+                Ok(())
+            }
+            error => Err(error),
         }
     }
 
@@ -170,18 +185,14 @@ impl TieredStore {
         match self.local.open(id, Some(range.clone())).await {
             Ok(reader) => return Ok(self.count_local(id, reader)),
             Err(StoreError::Missing { .. }) => {}
-            Err(error) => return Err(error),
+            Err(error) => self.pass_over_local(error)?,
         }
-        match self.fetch(id).await {
+        match self.fetch(id).await.0 {
             Fetched::Kept => self.local.open(id, Some(range)).await,
-            Fetched::CannotKeep => {
-                let reader = self
-                    .remote
-                    .ask(|remote| async move { remote.open(id, Some(range)).await })
-                    .await
-                    .ok_or_else(|| self.missing(id))?;
-                Ok(self.count_remote(reader))
-            }
+            Fetched::CannotKeep => self.open_remote(id, Some(range)).await.map_err(|error| {
+                self.remote.note_read(error);
+                self.missing(id)
+            }),
             Fetched::No => Err(self.missing(id)),
         }
     }
@@ -205,7 +216,7 @@ impl TieredStore {
                 self.remote.warn(TierWarning::LocalCorrupt(error));
                 Ok(None)
             }
-            Err(error) => Err(error),
+            Err(error) => self.pass_over_local(error).map(|()| None),
         }
     }
 }
@@ -223,6 +234,13 @@ impl Store for TieredStore {
         }
     }
 
+    async fn prepare(&self, id: ContentId) -> u64 {
+        match self.fetch(id).await {
+            (Fetched::Kept, bytes) => bytes,
+            (Fetched::CannotKeep | Fetched::No, _) => 0,
+        }
+    }
+
     async fn write(&self, id: ContentId, bytes: u64, stream: ByteStream) -> Result<Written, StoreError> {
         let written = self.local.write(id, bytes, stream).await?;
         // The rest follows when an entry needs it.
@@ -233,7 +251,10 @@ impl Store for TieredStore {
     }
 
     async fn find_missing(&self, ids: &[ContentId]) -> Result<Vec<ContentId>, StoreError> {
-        let missing = self.local.find_missing(ids).await?;
+        let missing = match self.local.find_missing(ids).await {
+            Ok(missing) => missing,
+            Err(error) => self.pass_over_local(error).map(|()| ids.to_vec())?,
+        };
         if missing.is_empty() {
             return Ok(missing);
         }
@@ -252,7 +273,7 @@ impl Store for TieredStore {
         let asked = name.clone();
         let entry = self
             .remote
-            .ask(|remote| async move { remote.read_entry(&asked).await })
+            .ask_soon(|remote| async move { remote.read_entry(&asked).await })
             .await
             .ok_or_else(|| self.missing(name))?;
         self.found
@@ -294,7 +315,10 @@ impl Store for TieredStore {
         prefix: &str,
         limit: usize,
     ) -> Result<Vec<EntryInfo>, StoreError> {
-        let mut found = self.local.find_entries(namespace, prefix, limit).await?;
+        let mut found = match self.local.find_entries(namespace, prefix, limit).await {
+            Ok(found) => found,
+            Err(error) => self.pass_over_local(error).map(|()| Vec::new())?,
+        };
         let known: HashSet<EntryName> = found.iter().map(|info| info.name.clone()).collect();
         let (namespace, prefix) = (namespace.clone(), prefix.to_owned());
         let remote = self

@@ -4,11 +4,14 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use super::TierWarning;
+use super::{
+    TierWarning,
+    fetch::{ANSWER, stalled},
+};
 use crate::{Store, StoreError};
 
 type Warn = Box<dyn Fn(TierWarning) + Send + Sync>;
@@ -20,6 +23,8 @@ pub(super) struct Remote {
     is_left: AtomicBool,
     are_uploads_left: AtomicBool,
     is_not_kept_told: AtomicBool,
+    is_corrupt_told: AtomicBool,
+    requests: AtomicU64,
 }
 
 impl Remote {
@@ -30,6 +35,8 @@ impl Remote {
             is_left: AtomicBool::new(false),
             are_uploads_left: AtomicBool::new(false),
             is_not_kept_told: AtomicBool::new(false),
+            is_corrupt_told: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
         }
     }
 
@@ -39,6 +46,11 @@ impl Remote {
 
     pub(super) fn warn(&self, warning: TierWarning) {
         if matches!(warning, TierWarning::NotKept(_)) && self.is_not_kept_told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if matches!(warning, TierWarning::RemoteCorrupt(_))
+            && self.is_corrupt_told.swap(true, Ordering::Relaxed)
+        {
             return;
         }
         (self.warn)(warning);
@@ -52,13 +64,51 @@ impl Remote {
         if self.is_left.load(Ordering::Relaxed) {
             return None;
         }
-        match work(Arc::clone(&self.store)).await {
+        match self.ask_once(work).await {
             Ok(answer) => Some(answer),
             Err(error) => {
                 self.note_read(error);
                 None
             }
         }
+    }
+
+    /// Asks the remote for something small: one that does not answer in time is left alone.
+    pub(super) async fn ask_soon<T, F>(&self, work: impl FnOnce(Arc<dyn Store>) -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        self.ask(|store| async move {
+            match tokio::time::timeout(ANSWER, work(store)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(stalled(self, ANSWER)),
+            }
+        })
+        .await
+    }
+
+    /// True when nobody asks it any more.
+    pub(super) fn is_left(&self) -> bool {
+        self.is_left.load(Ordering::Relaxed)
+    }
+
+    /// True once the local store took something not.
+    pub(super) fn is_not_kept(&self) -> bool {
+        self.is_not_kept_told.load(Ordering::Relaxed)
+    }
+
+    /// How often it was asked.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Asks the remote, for a caller that judges the error.
+    pub(super) async fn ask_once<T, F>(&self, work: impl FnOnce(Arc<dyn Store>) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        work(Arc::clone(&self.store)).await
     }
 
     /// Gives the remote something; `None` when it does not take it, or is left alone.
