@@ -7,7 +7,6 @@ use std::{
 
 use jiff::{Timestamp, ToSpan as _};
 
-use super::*;
 use crate::{
     NoProgress, Progress, SaveOptions, SaveOutcome, Saved, Step, Warning, save,
     testing::{Bench, FaultStore, manifest, noise, touch, write},
