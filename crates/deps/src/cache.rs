@@ -100,6 +100,8 @@ pub struct DependencyCache {
     pub install: Option<Install>,
     /// A file that, where it exists below `root`, forbids a restore: a database of other projects' packages as well.
     pub left_alone_if: Option<RelPath>,
+    /// How the keys of its older versions begin, whether they are of use or not.
+    pub(crate) older_prefix: String,
     pub(crate) content: Content,
     pub(crate) freshness: Freshness,
     pub(crate) settle: Settle,

@@ -7,7 +7,7 @@
 use headstart_digest::Digest;
 
 /// Version of the record; a change of what is recorded or how must change it.
-pub(crate) const SCHEMA: &str = "headstart.key/1";
+pub(crate) const SCHEMA: &str = "headstart.key/2";
 /// Digits of the digest of project and layout. A collision offers an older cache of another project, which the
 /// manager then completes or sweeps.
 const SCOPE_DIGITS: usize = 8;
@@ -15,7 +15,7 @@ const SCOPE_DIGITS: usize = 8;
 const CONTENT_DIGITS: usize = 20;
 
 /// One thing that went into a key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct KeyInput {
     /// What kind of thing it is.
     pub kind: InputKind,
@@ -26,7 +26,7 @@ pub struct KeyInput {
 }
 
 /// Kinds of [`KeyInput`], in the order a record lists them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InputKind {
     /// Which project it is: keeps restore keys of one apart from those of another.

@@ -11,6 +11,7 @@ use crate::{
     files::{self, MAX_LOCKFILE_BYTES},
     freshness::Freshness,
     key::{InputKind, keys},
+    lockfile::{self, Keeps},
     restore::Settle,
     search::Folder,
 };
@@ -50,6 +51,18 @@ impl Project<'_> {
     pub(crate) fn file_input(&self, name: &str) -> Result<Option<KeyInput>, DepsError> {
         let bytes = files::read(&self.path(name), MAX_LOCKFILE_BYTES)?;
         Ok(bytes.map(|bytes| KeyInput::new(InputKind::File, name, Digest::of(&bytes).to_string())))
+    }
+
+    /// What a lockfile means as an input, or its bytes if it is not understood; nothing when there is no such file.
+    pub(crate) fn lockfile_input(&self, name: &str, keeps: Keeps) -> Result<Option<KeyInput>, DepsError> {
+        let bytes = files::read(&self.path(name), MAX_LOCKFILE_BYTES)?;
+        Ok(bytes.map(|bytes| match lockfile::meaning(name, &bytes, keeps) {
+            Some(meaning) => {
+                let digest = Digest::of(meaning.as_bytes());
+                KeyInput::new(InputKind::Fields, name, digest.to_string())
+            }
+            None => KeyInput::new(InputKind::File, name, Digest::of(&bytes).to_string()),
+        }))
     }
 
     /// The bytes of those of `names` that exist.
@@ -203,7 +216,7 @@ impl Draft {
         let keys = keys(&self.name, &self.readable, &mut self.inputs);
         let restore_keys = match self.on_restore_key {
             OnRestoreKey::Useless => Vec::new(),
-            OnRestoreKey::Useful | OnRestoreKey::NeedsInstall => vec![keys.restore],
+            OnRestoreKey::Useful | OnRestoreKey::NeedsInstall => vec![keys.restore.clone()],
         };
         self.paths.sort();
         // Folders sort before what is in them, and a snapshot's roots do not lie in each other.
@@ -217,6 +230,7 @@ impl Draft {
             paths: self.paths,
             key: keys.exact,
             restore_keys,
+            older_prefix: keys.restore,
             inputs: self.inputs,
             on_restore_key: self.on_restore_key,
             superseded_by: self.superseded_by.map(str::to_owned),

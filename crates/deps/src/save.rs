@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::atomic::AtomicBool};
 use headstart_store::{ChunkIndex, Entry, Progress, Runtime, SaveOptions, Saved, Store, Xattrs};
 use jiff::Timestamp;
 
-use crate::{DependencyCache, DepsError, Freshness, status::entry_name};
+use crate::{DependencyCache, DepsError, Freshness, explain, status::entry_name};
 
 /// What a save needs besides the cache.
 #[derive(Debug, Clone)]
@@ -61,6 +61,7 @@ pub fn save(
     }
     let mut facts = settings.facts.clone();
     facts.insert("cache".to_owned(), cache.title());
+    explain::note(cache, &mut facts);
     facts.insert("manager".to_owned(), cache.manager.name().to_owned());
     let options = SaveOptions {
         stat_cache: settings.stat_cache.clone(),

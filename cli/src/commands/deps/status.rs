@@ -1,7 +1,7 @@
 //! `headstart deps status`.
 
 use clap::Args;
-use headstart_deps::{DependencyCache, InStore, KeyInput, OnDisk, status};
+use headstart_deps::{DependencyCache, Difference, Explanation, InStore, KeyInput, OnDisk, explain, status};
 use serde::Serialize;
 
 use super::{ProjectArgs, environment};
@@ -20,6 +20,9 @@ pub(crate) struct StatusArgs {
     /// Show what went into each key
     #[arg(long)]
     inputs: bool,
+    /// Say of each cache whose exact key is a miss what differs from the nearest entry
+    #[arg(long)]
+    explain: bool,
 }
 
 /// What `--json` prints: schema `headstart.deps-status/1`.
@@ -47,6 +50,17 @@ struct CacheState {
     root: String,
     /// The record behind the key.
     inputs: Vec<KeyInput>,
+    /// With `--explain`, of a cache whose exact key is a miss.
+    explanation: Option<ExplainedMiss>,
+}
+
+/// Why a key is a miss.
+#[derive(Debug, Serialize)]
+struct ExplainedMiss {
+    /// The key that differs least; null when the store has no entry of that cache.
+    nearest_key: Option<String>,
+    /// In what it differs; null when the entry does not tell.
+    differences: Option<Vec<Difference>>,
 }
 
 pub(super) fn run(ui: &Ui, context: &Context, args: StatusArgs) -> Result<(), CommandError> {
@@ -54,7 +68,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: StatusArgs) -> Result<(), Co
     let caches = environment::caches(&context, &dir)?;
     let stores = context.open_stores(ui)?;
     let states = status(&caches, stores.store(), stores.runtime())?;
-    let report = StatusReport {
+    let mut report = StatusReport {
         schema: "headstart.deps-status/1",
         caches: caches
             .iter()
@@ -62,6 +76,17 @@ pub(super) fn run(ui: &Ui, context: &Context, args: StatusArgs) -> Result<(), Co
             .map(|(cache, state)| CacheState::new(cache, state))
             .collect(),
     };
+    if args.explain {
+        for (cache, state) in caches.iter().zip(&mut report.caches) {
+            if state.in_store != "exact" {
+                let Explanation { nearest, differences } = explain(cache, stores.store(), stores.runtime())?;
+                state.explanation = Some(ExplainedMiss {
+                    nearest_key: nearest,
+                    differences,
+                });
+            }
+        }
+    }
     if ui.is_json() {
         return ui.answer_json(&report);
     }
@@ -88,7 +113,44 @@ pub(super) fn run(ui: &Ui, context: &Context, args: StatusArgs) -> Result<(), Co
             }
         }
     }
+    for cache in &report.caches {
+        if let Some(explanation) = &cache.explanation {
+            ui.answer(format_args!("\n{} is a miss", cache.key))?;
+            explanation.print(ui)?;
+        }
+    }
     Ok(())
+}
+
+impl ExplainedMiss {
+    fn print(&self, ui: &Ui) -> Result<(), CommandError> {
+        let Some(nearest) = &self.nearest_key else {
+            return ui.answer("  the store has no entry of this cache");
+        };
+        ui.answer(format_args!("  nearest entry: {nearest}"))?;
+        let Some(differences) = &self.differences else {
+            return ui.answer("  it does not tell what it was made of");
+        };
+        for Difference {
+            kind,
+            name,
+            saved,
+            now,
+        } in differences
+        {
+            let [saved, now] = [saved, now].map(|value| value.as_deref().map_or("absent", shorten));
+            ui.answer(format_args!("  {kind:?} {name}: {saved} there, {now} here"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Digests by their first digits.
+fn shorten(value: &str) -> &str {
+    match value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        true => &value[..12],
+        false => value,
+    }
 }
 
 impl CacheState {
@@ -115,6 +177,7 @@ impl CacheState {
             stale_reason,
             root: cache.root.to_string_lossy().into_owned(),
             inputs: cache.inputs.clone(),
+            explanation: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     DepsError, Manager,
     content::{Content, entries_with_prefixes, existing, folders_in},
     files::{self, MAX_LOCKFILE_BYTES},
+    lockfile::Keeps,
     project::{Draft, Project, rel},
 };
 
@@ -38,7 +39,7 @@ pub(super) fn find(project: &Project<'_>) -> Result<Vec<Draft>, DepsError> {
                 ]
                 .map(rel),
             )
-            .inputs(project.file_input("Cargo.lock")?)
+            .inputs(project.lockfile_input("Cargo.lock", Keeps::Downloads)?)
             .install("cargo", &["fetch", "--locked"], project.folder()),
     ])
 }

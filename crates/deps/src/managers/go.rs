@@ -9,6 +9,7 @@ use crate::{
     DepsError, Host, Manager,
     content::{Content, existing},
     files::{self, MAX_LOCKFILE_BYTES},
+    lockfile::Keeps,
     project::{Draft, Project, rel},
 };
 
@@ -35,6 +36,10 @@ pub(super) fn find(project: &Project<'_>) -> Result<Vec<Draft>, DepsError> {
         .filter(|name| name.ends_with(".sum"))
         .map(|name| project.path(name))
         .collect();
+    let mut inputs = Vec::new();
+    for name in &names {
+        inputs.extend(project.lockfile_input(name, Keeps::Downloads)?);
+    }
     Ok(vec![
         Draft::downloads(
             "go-modules",
@@ -43,7 +48,7 @@ pub(super) fn find(project: &Project<'_>) -> Result<Vec<Draft>, DepsError> {
             Content::GoModules(sums),
         )
         .paths([rel(DOWNLOADS)])
-        .inputs(project.file_inputs(names.iter().map(String::as_str))?)
+        .inputs(inputs)
         .install("go", &["mod", "download"], project.folder()),
     ])
 }

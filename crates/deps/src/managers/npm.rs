@@ -13,6 +13,7 @@ use crate::{
     content::Content,
     files::{self, MAX_LOCKFILE_BYTES, malformed},
     freshness::{Freshness, why_missing},
+    lockfile::Keeps,
     node::NodeProject,
     npmrc::Npmrc,
     project::{Draft, Project, rel},
@@ -56,7 +57,7 @@ pub(super) fn find(project: &Project<'_>) -> Result<Vec<Draft>, DepsError> {
         Freshness::NpmHiddenLockfile(lockfile.clone()),
     )
     .paths(node.node_modules())
-    .inputs(project.file_input(name)?)
+    .inputs(project.lockfile_input(name, Keeps::Tree)?)
     .inputs(node.inputs(project)?)
     .inputs(npmrc.inputs(&LAYOUT))
     .inputs(node_env(project))
@@ -71,7 +72,7 @@ pub(super) fn find(project: &Project<'_>) -> Result<Vec<Draft>, DepsError> {
         .unwrap_or_else(|| project.host.home.join(".npm"));
     let tarballs = Draft::downloads("npm-cache", Manager::Npm, cache, Content::NpmTarballs(lockfile))
         .paths([rel("_cacache/content-v2")])
-        .inputs(project.file_input(name)?)
+        .inputs(project.lockfile_input(name, Keeps::Downloads)?)
         .superseded_by(TREE)
         .install("npm", &["ci"], project.folder());
     Ok(vec![tree, tarballs])
@@ -156,7 +157,8 @@ pub(crate) fn why_stale(lockfile: &Path, folder: &Path) -> Result<Option<String>
     };
     for (path, package) in installed {
         let same = |field| locked.get(path).and_then(|locked| locked.get(field)) == package.get(field);
-        if !same("version") || !same("integrity") {
+        // The version of one of the project's own packages changes nothing that is installed.
+        if (path.contains("node_modules/") && !same("version")) || !same("integrity") {
             return Ok(Some(format!("{path} is not what the lockfile asks for")));
         }
     }

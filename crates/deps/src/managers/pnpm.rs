@@ -14,6 +14,7 @@ use crate::{
     files::{self, MAX_CONFIG_BYTES, MAX_LOCKFILE_BYTES},
     freshness::Freshness,
     key::InputKind,
+    lockfile::Keeps,
     managers::pnpm_tree,
     node::{NodeProject, strings},
     npmrc::Npmrc,
@@ -90,12 +91,8 @@ pub(super) fn find(project: &Project<'_>) -> Result<Vec<Draft>, DepsError> {
         Freshness::PnpmCurrentLockfile(lockfile),
     )
     .paths(node.node_modules())
-    .inputs(project.file_inputs([
-        "pnpm-lock.yaml",
-        "pnpm-workspace.yaml",
-        ".pnpmfile.cjs",
-        ".pnpmfile.mjs",
-    ])?)
+    .inputs(project.lockfile_input("pnpm-lock.yaml", Keeps::Tree)?)
+    .inputs(project.file_inputs(["pnpm-workspace.yaml", ".pnpmfile.cjs", ".pnpmfile.mjs"])?)
     .inputs(node.inputs(project)?)
     .inputs(npmrc.inputs(&LAYOUT))
     .inputs(layout)
@@ -115,7 +112,7 @@ pub(super) fn find(project: &Project<'_>) -> Result<Vec<Draft>, DepsError> {
     let mut store = Draft::downloads("pnpm-store", Manager::Pnpm, folder, Content::Files)
         .paths(["files", version.index].map(rel))
         // Packages that run builds are stored as built.
-        .inputs(project.file_input("pnpm-lock.yaml")?)
+        .inputs(project.lockfile_input("pnpm-lock.yaml", Keeps::Downloads)?)
         .inputs([pnpm])
         .platform(project.host)
         .superseded_by(TREE)

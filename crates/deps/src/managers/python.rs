@@ -8,6 +8,7 @@ use crate::{
     content::Content,
     files::{self, MAX_LOCKFILE_BYTES},
     key::InputKind,
+    lockfile::Keeps,
     project::{Draft, Project, rel},
     search::{is_pylock, is_requirements},
 };
@@ -34,7 +35,8 @@ fn uv(project: &Project<'_>) -> Result<Draft, DepsError> {
         .unwrap_or_else(|| project.host.home.join(".cache/uv"));
     Ok(Draft::downloads("uv-cache", Manager::Uv, folder, Content::Files)
         .paths([headstart_fs::RelPath::root()])
-        .inputs(project.file_inputs(["uv.lock", ".python-version"])?)
+        .inputs(project.lockfile_input("uv.lock", Keeps::Downloads)?)
+        .inputs(project.file_input(".python-version")?)
         .platform(project.host)
         .install("uv", &["sync", "--frozen"], project.folder()))
 }
@@ -47,7 +49,8 @@ fn poetry(project: &Project<'_>) -> Result<Draft, DepsError> {
     Ok(
         Draft::downloads("poetry-cache", Manager::Poetry, folder, Content::Files)
             .paths(["artifacts", "cache"].map(rel))
-            .inputs(project.file_inputs(["poetry.lock", ".python-version"])?)
+            .inputs(project.lockfile_input("poetry.lock", Keeps::Downloads)?)
+            .inputs(project.file_input(".python-version")?)
             .platform(host)
             .tool(project.tools, "python3", "python")
             .install("poetry", &["install", "--no-interaction"], project.folder()),

@@ -15,6 +15,7 @@ use crate::{
     files::{self, MAX_LOCKFILE_BYTES},
     freshness::{Freshness, why_missing},
     key::InputKind,
+    lockfile::Keeps,
     node::NodeProject,
     project::{Draft, Project, rel},
 };
@@ -67,7 +68,7 @@ pub(super) fn find(project: &Project<'_>) -> Result<Vec<Draft>, DepsError> {
         },
     )
     .paths([folder.path.clone()])
-    .inputs(project.file_input("yarn.lock")?)
+    .inputs(project.lockfile_input("yarn.lock", Keeps::Downloads)?)
     .inputs(settings(&rc, &OF_ZIPS))
     .inputs([KeyInput::new(InputKind::Setting, "yarn major", &major)])
     .install("yarn", INSTALL, project.folder());
@@ -75,7 +76,7 @@ pub(super) fn find(project: &Project<'_>) -> Result<Vec<Draft>, DepsError> {
     let tree = |name, freshness| -> Result<Draft, DepsError> {
         Ok(
             Draft::installed(name, Manager::YarnBerry, project.folder(), freshness)
-                .inputs(project.file_input("yarn.lock")?)
+                .inputs(project.lockfile_input("yarn.lock", Keeps::Tree)?)
                 .inputs(node.inputs(project)?)
                 .inputs(settings(&rc, &OF_TREE))
                 .inputs([KeyInput::new(InputKind::Setting, "yarn major", &major)])

@@ -14,6 +14,7 @@ use crate::{
     content::{Content, entries_with_prefixes},
     files::{self, MAX_CONFIG_BYTES, MAX_LOCKFILE_BYTES},
     freshness::{Freshness, why_missing},
+    lockfile::Keeps,
     node::NodeProject,
     npmrc::Npmrc,
     project::{Draft, Project},
@@ -37,7 +38,8 @@ pub(super) fn find(project: &Project<'_>) -> Result<Vec<Draft>, DepsError> {
         Freshness::YarnIntegrity(lockfile.clone()),
     )
     .paths(node.node_modules())
-    .inputs(project.file_inputs(["yarn.lock", ".yarnrc"])?)
+    .inputs(project.lockfile_input("yarn.lock", Keeps::Tree)?)
+    .inputs(project.file_input(".yarnrc")?)
     .inputs(node.inputs(project)?)
     .inputs(npmrc.inputs(&LAYOUT))
     .inputs(super::npm::node_env(project))
@@ -53,7 +55,7 @@ pub(super) fn find(project: &Project<'_>) -> Result<Vec<Draft>, DepsError> {
         Content::YarnClassicPackages(lockfile),
     )
     .paths([RelPath::root()])
-    .inputs(project.file_input("yarn.lock")?)
+    .inputs(project.lockfile_input("yarn.lock", Keeps::Downloads)?)
     .superseded_by(TREE)
     .install("yarn", install, project.folder());
     Ok(vec![tree, packages])
