@@ -128,22 +128,23 @@ fn a_save_starts_an_eviction_in_the_background() {
     thread::sleep(Duration::from_millis(300));
     assert_eq!(entries(&env), 4);
     age_store(&env, "3 days ago");
-    // On. The new one stays, and the one it was compared with, which is a use.
+    // On. The new one stays, and those it was compared with, which is a use: the nearest by key, and the last of that folder.
     save("max-age = '2d'", "fifth");
     for _ in 0..500 {
-        if entries(&env) <= 2 {
+        if entries(&env) <= 3 {
             break;
         }
         thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(entries(&env), 2);
+    let left = entries(&env);
+    assert!((2..=3).contains(&left), "{left}");
     assert_store_is_sound(&env);
     // Not again so soon.
     age_store(&env, "3 days ago");
     fs::write(env.store().join("v1/auto-gc"), "").unwrap();
     save("max-age = '2d'", "sixth");
     thread::sleep(Duration::from_millis(500));
-    assert_eq!(entries(&env), 3);
+    assert_eq!(entries(&env), left + 1);
 }
 
 /// Eight processes at one store, killed at moments of chance, and an eviction among them.

@@ -12,11 +12,14 @@ use super::{TierWarning, TieredStore, remote::Remote};
 use crate::{ByteStream, ContentId, ContentReader, StoreError};
 
 /// The pauses before the second and later requests for content that breaks off or falls silent. Each of them asks for what is
-/// not here yet; bytes that come make the count start over.
+/// not here yet; the count starts over when [`PROGRESS_BYTES`] came.
 const PAUSES: [Duration; 2] = match cfg!(test) {
     true => [Duration::from_millis(1); 2],
     false => [Duration::from_millis(100), Duration::from_millis(1000)],
 };
+/// What a request must bring for the one after it to be the first again: a remote that gives up after every few bytes is not
+/// asked for ever.
+const PROGRESS_BYTES: u64 = 64 << 10;
 /// The longest time in which no byte comes: a request that stalls is better asked again than waited for.
 const STALL: Duration = Duration::from_secs(10);
 /// The longest time until an answer begins; some of it may be a pause that the remote asked for.
@@ -41,7 +44,9 @@ struct Coming {
     /// What is still to come.
     rest: Range<u64>,
     stream: ByteStream,
-    /// Pauses used up since the last byte.
+    /// Bytes that came since the last pause.
+    came: u64,
+    /// Pauses used up since there was progress.
     pauses: usize,
 }
 
@@ -133,6 +138,7 @@ impl Coming {
                         total_bytes: reader.total_bytes,
                         rest: reader.range,
                         stream: reader.stream,
+                        came: 0,
                         pauses,
                     });
                 }
@@ -165,7 +171,10 @@ impl Coming {
             let error = match tokio::time::timeout(STALL, self.stream.try_next()).await {
                 Ok(Ok(Some(chunk))) => {
                     self.rest.start += chunk.len() as u64;
-                    self.pauses = 0;
+                    self.came += chunk.len() as u64;
+                    if self.came >= PROGRESS_BYTES {
+                        self.pauses = 0;
+                    }
                     return Ok(Some(chunk));
                 }
                 Ok(Ok(None)) => return Ok(None),
@@ -175,6 +184,7 @@ impl Coming {
             if self.rest.is_empty() {
                 return Err(error);
             }
+            self.came = 0;
             pause(&self.remote, &mut self.pauses, error).await?;
             match open(&self.remote, self.id, Some(self.rest.clone())).await {
                 Ok(reader) if reader.total_bytes == self.total_bytes => self.stream = reader.stream,
