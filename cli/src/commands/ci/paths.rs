@@ -248,10 +248,24 @@ impl Places {
         })
     }
 
-    /// True when the workspace or the home is `path` or in it.
+    /// True when the workspace or the home is `path` or in it, whatever links lead there.
     fn are_in(&self, path: &Path) -> bool {
-        self.workspace.starts_with(path) || self.home.as_ref().is_some_and(|home| home.starts_with(path))
+        let guarded = [Some(&self.workspace), self.home.as_ref()];
+        let holds = |path: &Path| {
+            let mut guarded = guarded.iter().flatten();
+            guarded.any(|folder| folder.starts_with(path) || resolve(folder).starts_with(path))
+        };
+        holds(path) || holds(&resolve(path))
     }
+}
+
+/// The path without links, as far as it exists.
+fn resolve(path: &Path) -> PathBuf {
+    let found = path.ancestors().find_map(|folder| {
+        let rest = path.strip_prefix(folder).ok()?;
+        Some(folder.canonicalize().ok()?.join(rest))
+    });
+    found.unwrap_or_else(|| path.to_owned())
 }
 
 /// The path without `.`, `..` and double slashes, by its text alone.
@@ -367,5 +381,35 @@ mod tests {
         assert_eq!(find("p/*"), ["p/q", "p/{x}"]);
         assert_eq!(find("p/{*"), ["p/{x}"]);
         assert_eq!(find("node_modules\nnot-there"), ["node_modules"]);
+    }
+
+    #[test]
+    fn a_link_to_a_folder_above_the_workspace_or_home_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let base = temp.path().canonicalize().unwrap();
+        std::fs::create_dir_all(base.join("real/repo/packages")).unwrap();
+        std::fs::create_dir_all(base.join("data/me")).unwrap();
+        std::os::unix::fs::symlink("real", base.join("link")).unwrap();
+        std::os::unix::fs::symlink("data/me", base.join("home")).unwrap();
+        let places = Places {
+            workspace: base.join("real/repo"),
+            home: Some(base.join("home")),
+        };
+        for path in [
+            "link",
+            "link/repo",
+            "link/repo/packages/..",
+            "data/me",
+            "data",
+            "home",
+        ] {
+            let path = base.join(path).display().to_string();
+            assert!(
+                CachePaths::parse(std::slice::from_ref(&path), &places).is_err(),
+                "{path} was taken"
+            );
+        }
+        let inside = base.join("link/repo/packages").display().to_string();
+        assert!(CachePaths::parse(&[inside], &places).is_ok());
     }
 }

@@ -196,7 +196,7 @@ impl<'a> Readers<'a> {
                     let mut described =
                         self.describe(dirs, node, &file, &before, size_bytes, Digest::of(b""))?;
                     // The earlier parts were read since the scan.
-                    described.changed |= described.mtime != self.scan.tree.nodes()[node as usize].mtime;
+                    described.changed |= Stamp::of(&before) != self.scan.stamps[node as usize];
                     Files::LastPart(described)
                 } else {
                     Files::Part
@@ -266,7 +266,8 @@ impl<'a> Readers<'a> {
                 Xattrs::Keep => xattrs::read(file, node).at("read the attributes of", dirs.path(node))?,
                 Xattrs::Drop => Vec::new(),
             },
-            changed: after.st_size as u64 != size_bytes || dir_handles::mtime(&after) != mtime,
+            // Times of modification can be set back; that of the last change cannot.
+            changed: after.st_size as u64 != size_bytes || Stamp::of(&after) != Stamp::of(before),
         })
     }
 }

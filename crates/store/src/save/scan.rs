@@ -193,7 +193,11 @@ impl Nodes {
                 None => {
                     let file = NodeKind::File {
                         size_bytes: item.size_bytes,
-                        digest: Digest::from_bytes([0; 32]),
+                        // Empty files may not be read at all.
+                        digest: match item.size_bytes {
+                            0 => Digest::of(b""),
+                            _ => Digest::from_bytes([0; 32]),
+                        },
                     };
                     (file, item.mode & FILE_MODE_MASK, item.mtime)
                 }

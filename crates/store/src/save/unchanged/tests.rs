@@ -5,10 +5,12 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use headstart_digest::Digest;
 use jiff::{Timestamp, ToSpan as _};
 
 use crate::{
-    NoProgress, Progress, SaveOptions, SaveOutcome, Saved, Step, Warning, save,
+    ContentId, NoProgress, NodeKind, Progress, SaveOptions, SaveOutcome, Saved, Snapshot, Step,
+    StoreExt as _, Warning, save,
     testing::{Bench, FaultStore, manifest, noise, touch, write},
 };
 
@@ -193,4 +195,34 @@ fn remove_packs(store: &FaultStore, bench: &Bench) {
     for (id, ..) in packs {
         bench.runtime.block_on(store.inner.delete(id)).unwrap();
     }
+}
+
+#[test]
+fn files_that_are_empty_now_have_the_digest_of_nothing() {
+    let bench = Bench::new();
+    let folder = bench.from().join("d");
+    fill(&folder);
+    write(folder.join("emptied later"), "something");
+    save_at(&bench, "one", later(), &NoProgress);
+    write(folder.join("new and empty"), "");
+    write(folder.join("emptied later"), "");
+    let saved = save_at(&bench, "two", later(), &NoProgress);
+    let stored = bench
+        .runtime
+        .block_on(bench.store.read(ContentId::Snapshot(saved.snapshot)))
+        .unwrap();
+    let snapshot = Snapshot::parse(&stored).unwrap();
+    let empty: Vec<Digest> = snapshot
+        .tree()
+        .nodes()
+        .iter()
+        .filter_map(|node| match node.kind {
+            NodeKind::File {
+                size_bytes: 0,
+                digest,
+            } => Some(digest),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(empty, [Digest::of(b""); 3]);
 }
