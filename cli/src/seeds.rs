@@ -156,6 +156,7 @@ impl<'a> StoreSeeds<'a> {
     ) -> Arrival {
         let stores = &opened.stores;
         let options = RestoreOptions {
+            within: None,
             namespace: name.namespace().clone(),
             key: name.key().to_owned(),
             restore_keys: Vec::new(),

@@ -93,6 +93,7 @@ struct RestoreReport {
 pub(super) fn run(ui: &Ui, context: &Context, args: RestoreArgs) -> Result<(), CommandError> {
     let stores = context.open_stores(ui)?;
     let options = RestoreOptions {
+        within: None,
         namespace: files_namespace(),
         key: args.key,
         restore_keys: args.restore_keys,

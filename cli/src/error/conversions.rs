@@ -97,6 +97,8 @@ impl From<RestoreError> for CommandError {
             }
             error @ RestoreError::InTheWay { .. } => CommandError::from_error(Kind::Failed, &error)
                 .hint("move it away, or restore elsewhere with --root"),
+            error @ RestoreError::Outside { .. } => CommandError::from_error(Kind::Failed, &error)
+                .hint("find out who wrote that entry; save under another key"),
         }
     }
 }

@@ -2,11 +2,9 @@
 
 use std::{path::PathBuf, sync::atomic::AtomicBool};
 
-use headstart_digest::SnapshotId;
 use headstart_fs::{AtPath as _, RelPath};
 use headstart_store::{
-    ContentId, LinkMode, Progress, RestoreOptions, Restored, Runtime, Snapshot, Store, StoreError,
-    StoreExt as _, Xattrs,
+    LinkMode, Progress, RestoreError, RestoreOptions, Restored, Runtime, Store, Within, Xattrs,
 };
 
 use crate::{
@@ -86,24 +84,24 @@ pub fn restore(
             return Ok(RestoreOutcome::LeftAlone { because_of: file });
         }
     }
-    let (key, older, entry) = match runtime.run(interrupt, look_up(cache, store))? {
+    let (key, older) = match runtime.run(interrupt, look_up(cache, store))? {
         InStore::Miss => return Ok(RestoreOutcome::Miss),
-        InStore::Exact(entry) => (cache.key.clone(), false, entry),
+        InStore::Exact(_) => (cache.key.clone(), false),
         InStore::Older(info) => {
             let key = info.name.key().to_owned();
             if cache.on_restore_key == OnRestoreKey::NeedsInstall && settings.then == ThenInstall::No {
                 return Ok(RestoreOutcome::OlderUnused { key });
             }
-            (key, true, runtime.run(interrupt, store.read_entry(&info.name))?)
+            (key, true)
         }
     };
-    let roots = runtime.run(interrupt, load_roots(store, entry.snapshot))?;
-    check_roots(cache, &roots)?;
+    let owner = cache.clone();
     let options = RestoreOptions {
         namespace: namespace(),
         key: key.clone(),
         restore_keys: Vec::new(),
         root: cache.root.clone(),
+        within: Some(Within::new(move |path| owner.may_restore(path))),
         link: settings.link,
         pool: settings.pool.clone(),
         xattrs: Xattrs::Drop,
@@ -113,12 +111,19 @@ pub fn restore(
         true => headstart_store::restore_beside,
         false => headstart_store::restore,
     };
-    let restored = match engine(store, runtime, &options, progress, interrupt)? {
+    let restored = engine(store, runtime, &options, progress, interrupt).map_err(|error| match error {
+        RestoreError::Outside { path } => DepsError::Outside {
+            cache: cache.title(),
+            path,
+        },
+        error => error.into(),
+    })?;
+    let restored = match restored {
         headstart_store::RestoreOutcome::Restored(restored) => restored,
         // Evicted since it was looked up.
         headstart_store::RestoreOutcome::Miss => return Ok(RestoreOutcome::Miss),
     };
-    remove_leftovers(cache, &roots)?;
+    remove_leftovers(cache, &restored.roots)?;
     if let Settle::PnpmStore(folder) = &cache.settle {
         pnpm::note_store(&cache.root, folder)?;
     }
@@ -128,30 +133,13 @@ pub fn restore(
     })
 }
 
-/// The paths a snapshot restores to.
-async fn load_roots(store: &dyn Store, id: SnapshotId) -> Result<Vec<RelPath>, StoreError> {
-    let stored = store.read(ContentId::Snapshot(id)).await?;
-    let snapshot = Snapshot::parse(&stored)
-        .map_err(|error| error.in_store(ContentId::Snapshot(id), store.location()))?;
-    Ok(snapshot.tree().roots().map(|(_, path)| path).collect())
-}
-
-/// Whoever can write to a store could put anything under a cache's key; it still reaches only where the cache is: not
-/// `.git/hooks` of the project, not `bin` of the cargo home.
-fn check_roots(cache: &DependencyCache, roots: &[RelPath]) -> Result<(), DepsError> {
-    let outside = roots
-        .iter()
-        .find(|root| !cache.paths.iter().any(|path| root.starts_with(path)) && !cache.may_hold(root));
-    match outside {
-        Some(path) => Err(DepsError::Outside {
-            cache: cache.title(),
-            path: path.clone(),
-        }),
-        None => Ok(()),
-    }
-}
-
 impl DependencyCache {
+    /// Whether a snapshot may restore to `root`. Whoever can write to a store could put anything under a cache's key; it still
+    /// reaches only where the cache is: not `.git/hooks` of the project, not `bin` of the cargo home.
+    fn may_restore(&self, root: &RelPath) -> bool {
+        self.paths.iter().any(|path| root.starts_with(path)) || self.may_hold(root)
+    }
+
     /// Whether an older version of the cache may have had this path: `node_modules` of a workspace that is gone.
     fn may_hold(&self, root: &RelPath) -> bool {
         !self.is_shared()

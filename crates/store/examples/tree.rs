@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         "restore" => {
             let options = RestoreOptions {
+                within: None,
                 namespace: "files".parse()?,
                 key: key.clone(),
                 restore_keys: Vec::new(),

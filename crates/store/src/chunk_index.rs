@@ -13,7 +13,7 @@ use headstart_fs::publish::{self, Durability};
 use crate::{
     ContentId, ContentKind, FormatError, FrameRef, PackRef, PackTable, PackTail, PruneStore, Runtime,
     Snapshot, Store, StoreError, StoreExt as _,
-    format::{PutField as _, Reader, check_magic},
+    format::{PutField as _, checked_body},
 };
 
 /// Format and version of the cached index.
@@ -187,14 +187,7 @@ fn encode_cache(tables: &[(PackRef, PackTable)]) -> Vec<u8> {
 }
 
 fn parse_cache(bytes: &[u8]) -> Result<Vec<(PackRef, PackTable)>, FormatError> {
-    let (body, digest) = bytes
-        .split_last_chunk::<{ Digest::LEN }>()
-        .ok_or(FormatError::Truncated)?;
-    if Digest::of(body).as_bytes() != digest {
-        return Err(FormatError::invalid("its digest is another"));
-    }
-    let mut body = Reader(body);
-    check_magic(body.take(MAGIC.len())?, MAGIC, "chunk index")?;
+    let mut body = checked_body(bytes, MAGIC, "chunk index")?;
     let count = body.count(40)?;
     let tables = body.column(count, |body| {
         let pack = PackRef {

@@ -69,6 +69,23 @@ pub(crate) fn check_magic(
     }
 }
 
+/// What is between the magic number and the digest of everything before it, of a file that is only a cache.
+pub(crate) fn checked_body<'a>(
+    bytes: &'a [u8],
+    magic: &'static [u8; 8],
+    what: &'static str,
+) -> Result<Reader<'a>, FormatError> {
+    let (body, digest) = bytes
+        .split_last_chunk::<{ Digest::LEN }>()
+        .ok_or(FormatError::Truncated)?;
+    if Digest::of(body).as_bytes() != digest {
+        return Err(FormatError::invalid("its digest is another"));
+    }
+    let mut body = Reader(body);
+    check_magic(body.take(magic.len())?, magic, what)?;
+    Ok(body)
+}
+
 /// Takes fields off the front of a buffer.
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 

@@ -66,7 +66,7 @@ pub use object::BucketStore;
 pub use pack::{PackChunk, PackFrame, PackTable, PackTail};
 pub use progress::{NoProgress, Progress, SpecialKind, Step, Unit, Warning};
 pub use restore::{
-    LinkMode, Lookup, RestoreError, RestoreOptions, RestoreOutcome, Restored, find_entry, restore,
+    LinkMode, Lookup, RestoreError, RestoreOptions, RestoreOutcome, Restored, Within, find_entry, restore,
     restore_beside,
 };
 pub use save::{SaveError, SaveOptions, SaveOutcome, Saved, Xattrs, save, save_only};

@@ -182,6 +182,7 @@ impl Bench {
 
     pub(crate) fn restore_options(&self, key: &str, restore_keys: &[&str]) -> RestoreOptions {
         RestoreOptions {
+            within: None,
             namespace: "test".parse().unwrap(),
             key: key.to_owned(),
             restore_keys: restore_keys.iter().map(|key| (*key).to_owned()).collect(),

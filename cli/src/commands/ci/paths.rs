@@ -14,6 +14,7 @@ use std::{
 use globset::{GlobBuilder, GlobMatcher};
 use headstart_digest::Digest;
 use headstart_fs::RelPath;
+use headstart_store::Within;
 
 /// The hexadecimal digits that tell lists of paths apart.
 const DIGEST_CHARS: usize = 16;
@@ -38,13 +39,13 @@ pub(super) struct Part {
     patterns: BTreeMap<String, Pattern>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Pattern {
     Plain(RelPath),
     Glob {
         /// The folder that the search begins in.
         base: RelPath,
-        matcher: Box<GlobMatcher>,
+        matcher: GlobMatcher,
         /// How many components a match has at most.
         depth: usize,
     },
@@ -101,6 +102,23 @@ impl CachePaths {
 }
 
 impl Part {
+    /// What a snapshot of this part may restore: what the paths name, and what is below it.
+    pub(super) fn within(&self, places: &Places) -> Within {
+        let (root, patterns, places) = (self.root.clone(), self.patterns.clone(), places.clone());
+        Within::new(move |path| {
+            let above = std::iter::successors(Some(path.clone()), RelPath::parent);
+            let named = above.filter(|above| !above.is_root()).any(|above| {
+                patterns.values().any(|pattern| match pattern {
+                    Pattern::Plain(plain) => above == *plain,
+                    Pattern::Glob { matcher, .. } => {
+                        matcher.is_match(above.as_path()) && above.components().all(|name| name != b".git")
+                    }
+                })
+            });
+            named && !places.are_in(&path.join_to(&root))
+        })
+    }
+
     /// What of the paths is on disk.
     pub(super) fn find(&self, places: &Places) -> Vec<RelPath> {
         let mut found = BTreeSet::new();
@@ -179,7 +197,7 @@ impl Pattern {
         };
         Ok(Pattern::Glob {
             base,
-            matcher: Box::new(glob.compile_matcher()),
+            matcher: glob.compile_matcher(),
             depth,
         })
     }
@@ -290,7 +308,7 @@ mod tests {
 
     fn places() -> Places {
         Places {
-            workspace: "/home/me/work/repo".into(),
+            workspace: "/home/me/src/repo".into(),
             home: Some("/home/me".into()),
         }
     }
@@ -302,7 +320,7 @@ mod tests {
     #[test]
     fn paths_are_sorted_by_the_folder_they_begin_in() {
         let paths =
-            parse("./node_modules/\n ~/.npm \n\n/home/me/work/repo/dist\n../other\n/opt/cache/x").unwrap();
+            parse("./node_modules/\n ~/.npm \n\n/home/me/src/repo/dist\n../other\n/opt/cache/x").unwrap();
         let parts: Vec<(&str, Vec<&String>)> = paths
             .parts
             .iter()
@@ -411,5 +429,26 @@ mod tests {
         }
         let inside = base.join("link/repo/packages").display().to_string();
         assert!(CachePaths::parse(&[inside], &places).is_ok());
+    }
+
+    #[test]
+    fn a_snapshot_may_restore_what_the_paths_name_and_no_more() {
+        let paths = parse("~/.npm\n~/.git-cache/*/x\n~/.keep/.git/lfs").unwrap();
+        let allows = paths.parts[0].within(&places());
+        for (root, expected) in [
+            (".npm", true),
+            (".npm/_cacache/index", true),
+            (".git-cache/a/x/y", true),
+            (".keep/.git/lfs", true),
+            ("", false),
+            (".", false),
+            (".bashrc", false),
+            (".npmrc", false),
+            (".git-cache/a", false),
+            (".git-cache/.git/x", false),
+        ] {
+            let root = RelPath::parse_lenient(Path::new(root)).unwrap();
+            assert_eq!(allows.allows(&root), expected, "{root}");
+        }
     }
 }

@@ -14,7 +14,11 @@ mod staging;
 mod tests;
 mod write;
 
-use std::{path::PathBuf, sync::atomic::AtomicBool};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use headstart_digest::SnapshotId;
 use headstart_fs::{PathError, RelPath};
@@ -40,6 +44,28 @@ pub enum LinkMode {
     Reflink,
 }
 
+/// Which roots a snapshot may have. Whoever can write to a store can put any snapshot under a key.
+#[derive(Clone)]
+pub struct Within(Arc<dyn Fn(&RelPath) -> bool + Send + Sync>);
+
+impl Within {
+    /// Only roots for which `allows`.
+    pub fn new(allows: impl Fn(&RelPath) -> bool + Send + Sync + 'static) -> Self {
+        Within(Arc::new(allows))
+    }
+
+    /// Whether a snapshot may have this root.
+    pub fn allows(&self, root: &RelPath) -> bool {
+        (self.0)(root)
+    }
+}
+
+impl fmt::Debug for Within {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Within")
+    }
+}
+
 /// What to restore, and where.
 #[derive(Debug, Clone)]
 pub struct RestoreOptions {
@@ -51,6 +77,8 @@ pub struct RestoreOptions {
     pub restore_keys: Vec<String>,
     /// The folder the snapshot's paths are relative to; made when it is absent. May itself be reached through symlinks.
     pub root: PathBuf,
+    /// Which roots are restored; a snapshot with another one is refused whole. `None` takes any below `root`.
+    pub within: Option<Within>,
     /// How files are made.
     pub link: LinkMode,
     /// The pool of expanded files, for `link` modes that use one; made when it is absent.
@@ -81,6 +109,8 @@ pub struct Restored {
     pub entry: Entry,
     /// The snapshot.
     pub snapshot: SnapshotId,
+    /// The files, links and folders at its top.
+    pub roots: Vec<RelPath>,
     /// Files, links and folders made or replaced.
     pub files_written: u64,
     /// Files, links and folders that were right already.
@@ -114,6 +144,12 @@ pub enum RestoreError {
     InTheStore {
         /// Where it was to be restored.
         path: PathBuf,
+    },
+    /// The snapshot has a root that [`RestoreOptions::within`] does not allow; nothing was touched.
+    #[error("what the store has would also restore {path}, which was not asked for")]
+    Outside {
+        /// The root.
+        path: RelPath,
     },
     /// The file system failed.
     #[error(transparent)]
@@ -192,6 +228,12 @@ fn restore_as(
     let snapshot = Snapshot::parse(&stored).map_err(|error| error.in_store(id, store.location()))?;
     let snapshot_bytes = stored.len() as u64;
     drop(stored);
+    let roots: Vec<RelPath> = snapshot.tree().roots().map(|(_, path)| path).collect();
+    if let Some(within) = &options.within
+        && let Some(path) = roots.iter().find(|path| !within.allows(path))
+    {
+        return Err(RestoreError::Outside { path: path.clone() });
+    }
     let engine = Engine {
         store,
         runtime,
@@ -205,6 +247,7 @@ fn restore_as(
     Ok(RestoreOutcome::Restored(Restored {
         lookup,
         snapshot: entry.snapshot,
+        roots,
         entry,
         files_written: applied.files_written,
         files_kept: applied.files_kept,

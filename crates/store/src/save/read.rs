@@ -207,7 +207,11 @@ impl<'a> Readers<'a> {
                 offset,
                 bytes: wanted,
             } => {
-                let (file, before) = open(dirs, node)?;
+                let Ok((file, before)) = open(dirs, node) else {
+                    // The next attempt, which reads it whole, tells why.
+                    let files = Files::Stale;
+                    return Ok(Block { bytes, files, cost });
+                };
                 append(&file, offset, wanted as usize, &mut bytes).at("read", dirs.path(node))?;
                 let after = fs::fstat(&file).at("look at", dirs.path(node))?;
                 let expected = &self.scan.stamps[node as usize];

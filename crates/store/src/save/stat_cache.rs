@@ -14,7 +14,7 @@ use rustix::fs::Stat;
 use super::SaveOptions;
 use crate::{
     FormatError, Mtime, dir_handles,
-    format::{PutField as _, Reader, check_magic},
+    format::{PutField as _, checked_body},
     on_disk,
 };
 
@@ -91,7 +91,9 @@ impl StatCache {
     pub(super) fn keep(&self, file: &Path) {
         let Some(folder) = file.parent() else { return };
         if std::fs::create_dir_all(folder).is_ok() {
-            forget_oldest(folder);
+            if !file.exists() {
+                forget_oldest(folder);
+            }
             let _ = publish::replace(file, &self.encode(), Durability::Cached);
         }
     }
@@ -122,14 +124,7 @@ impl StatCache {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        let (body, digest) = bytes
-            .split_last_chunk::<{ Digest::LEN }>()
-            .ok_or(FormatError::Truncated)?;
-        if Digest::of(body).as_bytes() != digest {
-            return Err(FormatError::invalid("its digest is another"));
-        }
-        let mut body = Reader(body);
-        check_magic(body.take(MAGIC.len())?, MAGIC, "stat cache")?;
+        let mut body = checked_body(bytes, MAGIC, "stat cache")?;
         let snapshot = body.digest()?.into();
         let count = body.count(ROW_BYTES)?;
         let stamps = body.column(count, |body| {
