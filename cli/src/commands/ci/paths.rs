@@ -330,7 +330,7 @@ mod tests {
         let expected = [
             ("/opt/cache", words(&["x"])),
             ("workspace", words(&["dist", "node_modules"])),
-            ("~", words(&[".npm", "work/other"])),
+            ("~", words(&[".npm", "src/other"])),
         ];
         assert_eq!(parts.len(), 3);
         for ((title, found), (expected_title, expected)) in parts.into_iter().zip(expected) {
@@ -360,7 +360,7 @@ mod tests {
             ".",
             "..",
             "~",
-            "~/work",
+            "~/src",
             "/",
             "/home",
             "node_modules/../..",
