@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     borrow::Cow,
-    io::{self, Read},
+    io::{self, Read, Write},
     path::Path,
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
     sync::Arc,
@@ -146,7 +146,7 @@ fn start<'a>(
     };
     let connection = Connection::new(
         output,
-        stdin,
+        Input(stdin),
         protocol,
         "",
         None::<(String, _)>,
@@ -175,14 +175,14 @@ fn listen(mut stderr: ChildStderr, ending: &Ending) {
 /// A child process that is spoken to in packet lines.
 struct Process<'a> {
     /// Present until the process is ended.
-    connection: Option<Connection<Output<'a>, ChildStdin>>,
+    connection: Option<Connection<Output<'a>, Input>>,
     child: Child,
     listener: Option<thread::JoinHandle<()>>,
     ending: Ending,
 }
 
 impl<'a> Process<'a> {
-    fn connection(&mut self) -> &mut Connection<Output<'a>, ChildStdin> {
+    fn connection(&mut self) -> &mut Connection<Output<'a>, Input> {
         self.connection.as_mut().expect("it is taken only when dropped")
     }
 }
@@ -256,6 +256,27 @@ impl BlockingTransport for Process<'_> {
     }
 }
 
+/// The process's stdin. Once the process listens no more, what is written is dropped: why it stopped stands in its output, which a
+/// failed write would leave unread.
+struct Input<W = ChildStdin>(W);
+
+fn unless_deaf<T>(written: io::Result<T>, dropped: T) -> io::Result<T> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(dropped),
+        written => written,
+    }
+}
+
+impl<W: Write> Write for Input<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        unless_deaf(self.0.write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        unless_deaf(self.0.flush(), ())
+    }
+}
+
 /// The process's stdout, which is waited for with patience.
 struct Output<'a> {
     pipe: ChildStdout,
@@ -293,7 +314,34 @@ impl Read for Output<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
+
+    static NEVER: AtomicBool = AtomicBool::new(false);
+
+    #[test]
+    fn a_process_that_refuses_before_it_has_heard_all_is_listened_to() {
+        let patience = Patience::with_limit(&NEVER, Duration::from_secs(10));
+        // It says why after one line and is gone before more than a pipe holds could be written.
+        let refuses = r"read -r line; printf '0010ERR not ours'; exit 1";
+        let shell = Command::new("/bin/sh").arg("-c").arg(refuses);
+        let (mut transport, ending) = start(shell, Protocol::V1, &patience).unwrap();
+        let mut request = transport
+            .request(
+                WriteMode::OneLfTerminatedLinePerWriteCall,
+                MessageKind::Flush,
+                false,
+            )
+            .unwrap();
+        for _ in 0..4096 {
+            request.write_all(&[b'w'; 64]).unwrap();
+        }
+        let mut answer = request.into_read().unwrap();
+        let line = answer.readline().unwrap().unwrap().unwrap();
+        assert_eq!(line.as_bstr().unwrap(), "ERR not ours");
+        assert!(ending.got_output());
+    }
 
     #[test]
     fn banners_are_no_reason() {
