@@ -14,6 +14,7 @@ mod chunker;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod content;
+mod content_check;
 mod dir_handles;
 mod entry;
 mod error;
@@ -32,6 +33,7 @@ mod memory;
 mod object;
 mod on_disk;
 mod pack;
+mod pairing;
 mod pool;
 mod progress;
 mod range;

@@ -1,7 +1,11 @@
 //! What there is on disk below some roots: folders are read in parallel, then put in path order.
 
 use std::{
-    os::fd::OwnedFd,
+    ffi::OsStr,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -59,13 +63,16 @@ pub(crate) struct ListRoot<'a> {
     pub(crate) path: PathBuf,
 }
 
+/// Whether a path is to be listed.
+pub(crate) type IsWanted<'a> = dyn Fn(&Path) -> bool + Sync + 'a;
+
 /// Lists the roots and what is below them, in path order when the roots are. What is gone before it was looked at is not
 /// listed. When it was interrupted the listing is not complete.
 ///
-/// `is_wanted` is asked about each path below the roots; what is not wanted is not looked at.
+/// `is_wanted` is asked about each path below the roots, if there is one; what is not wanted is not looked at.
 pub(crate) fn list(
     roots: &[ListRoot<'_>],
-    is_wanted: &(dyn Fn(&Path) -> bool + Sync),
+    is_wanted: Option<&IsWanted<'_>>,
     step: Step,
     progress: &dyn Progress,
     interrupt: &AtomicBool,
@@ -90,7 +97,7 @@ pub(crate) fn list(
                         item.listing = Some(listing);
                         let walk = &walk;
                         scope.spawn(move |scope| {
-                            walk.list(scope, root.parent, root.name, root.path.clone(), listing);
+                            walk.list(scope, root.parent.as_fd(), root.name, root.path.clone(), listing);
                         });
                     }
                     items.push(item);
@@ -129,7 +136,7 @@ struct Walk<'a> {
     listings: Mutex<Vec<Vec<Listed>>>,
     /// The first one.
     error: Mutex<Option<PathError>>,
-    is_wanted: &'a (dyn Fn(&Path) -> bool + Sync),
+    is_wanted: Option<&'a IsWanted<'a>>,
     step: Step,
     progress: &'a dyn Progress,
     interrupt: &'a AtomicBool,
@@ -150,7 +157,7 @@ impl Walk<'_> {
     fn list<'s>(
         &'s self,
         scope: &rayon::Scope<'s>,
-        parent: &OwnedFd,
+        parent: BorrowedFd<'_>,
         name: &[u8],
         path: PathBuf,
         listing: usize,
@@ -168,7 +175,10 @@ impl Walk<'_> {
                     item.listing = Some(listing);
                     let (folder, name) = (folder.clone(), item.name.clone());
                     let path = join(&path, &item.name);
-                    scope.spawn(move |scope| self.list(scope, &folder, &name, path, listing));
+                    scope.spawn(move |scope| match folder.fd() {
+                        Ok(folder) => self.list(scope, folder, &name, path, listing),
+                        Err(error) => self.fail(at("open", path, error)),
+                    });
                 }
                 self.listings.lock()[listing] = items;
             }
@@ -178,28 +188,37 @@ impl Walk<'_> {
 
     fn read_folder(
         &self,
-        parent: &OwnedFd,
+        parent: BorrowedFd<'_>,
         name: &[u8],
         path: &Path,
-    ) -> Result<(OwnedFd, Vec<Listed>), PathError> {
-        let folder = fs::openat(parent, name, DIRECTORY, Mode::empty()).at("open", path)?;
+    ) -> Result<(Dir, Vec<Listed>), PathError> {
+        let opened = fs::openat(parent, name, DIRECTORY, Mode::empty());
+        let mut folder = opened.and_then(Dir::new).at("open", path)?;
         let mut items = Vec::new();
-        for entry in Dir::read_from(&folder).at("read the folder", path)? {
+        while let Some(entry) = folder.read() {
             let entry = entry.at("read the folder", path)?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." || name.starts_with(STAGING_PREFIX) {
                 continue;
             }
-            if (self.is_wanted)(&join(path, name)) {
+            if self
+                .is_wanted
+                .is_none_or(|is_wanted| is_wanted(&join(path, name)))
+            {
                 // One that is gone by now was never there.
-                items.extend(look_at(&folder, name, || join(path, name))?);
+                let folder = folder.fd().at("read the folder", path)?;
+                items.extend(look_at(folder, name, || join(path, name))?);
             }
         }
         Ok((folder, items))
     }
 }
 
-fn look_at(folder: &OwnedFd, name: &[u8], path: impl Fn() -> PathBuf) -> Result<Option<Listed>, PathError> {
+fn look_at(
+    folder: impl AsFd + Copy,
+    name: &[u8],
+    path: impl Fn() -> PathBuf,
+) -> Result<Option<Listed>, PathError> {
     let Some(stat) = dir_handles::look(folder, name).map_err(|error| at("look at", path(), error))? else {
         return Ok(None);
     };
@@ -241,6 +260,5 @@ fn at(action: &'static str, path: PathBuf, error: Errno) -> PathError {
 }
 
 fn join(folder: &Path, name: &[u8]) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt as _;
-    folder.join(std::ffi::OsStr::from_bytes(name))
+    folder.join(OsStr::from_bytes(name))
 }

@@ -15,6 +15,8 @@ pub enum Step {
     Upload,
     /// Comparing a snapshot with what is on disk. In files.
     Plan,
+    /// Reading files on disk to see whether they are as a snapshot has them. In bytes of bodies.
+    Compare,
     /// Reading packs from the store. In bytes stored.
     Fetch,
     /// Making files. In files.
@@ -37,7 +39,7 @@ impl Step {
     pub fn unit(self) -> Unit {
         match self {
             Step::Scan | Step::Plan | Step::WriteFiles => Unit::Files,
-            Step::Read | Step::Upload | Step::Fetch | Step::Verify => Unit::Bytes,
+            Step::Read | Step::Upload | Step::Compare | Step::Fetch | Step::Verify => Unit::Bytes,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Restoring: an entry becomes a tree on disk.
 
-mod compare;
 mod engine;
 mod fetch;
 mod lookup;

@@ -206,20 +206,19 @@ struct Engine<'a> {
 
 impl Engine<'_> {
     fn save(&self, index: Option<&ChunkIndex>) -> Result<SaveOutcome, SaveError> {
-        let stat_cache = unchanged::is_of_use(self.options.xattrs)
-            .then(|| stat_cache::file_for(self.options))
-            .flatten();
-        let (scan, recent, last) = std::thread::scope(|scope| {
+        let can_compare = unchanged::is_of_use(self.options.xattrs);
+        let stat_cache = can_compare.then(|| stat_cache::file_for(self.options)).flatten();
+        let (scan, nearest, last) = std::thread::scope(|scope| {
             let last = scope.spawn(|| {
                 let file = stat_cache.as_deref()?;
                 LastSave::load(file, self.store, self.runtime, self.interrupt)
             });
-            let recent =
+            let nearest =
                 scope.spawn(|| nearest::load(self.store, self.runtime, &self.options.name, self.interrupt));
             let scan = scan::scan(self.options, self.only, self.progress, self.interrupt);
             (
                 scan,
-                recent.join().expect("looking for a snapshot does not panic"),
+                nearest.join().expect("looking for a snapshot does not panic"),
                 last.join().expect("loading a snapshot does not panic"),
             )
         });
@@ -227,25 +226,26 @@ impl Engine<'_> {
         for warning in &scan.warnings {
             self.progress.warn(warning);
         }
-        let mut unchanged = last.map(|last| last.compare(&scan));
-        if let Some(found) = &unchanged {
-            let content = found.last.content();
-            let missing = self
-                .runtime
-                .run(self.interrupt, self.store.find_missing(&content))?;
-            if !missing.is_empty() {
-                unchanged = None;
-            } else if found.is_all() {
-                return self.create_entry_again(&scan, found);
-            }
-        }
         let mut known = Known {
             index,
-            recent,
+            recent: ChunkIndex::default(),
             gone: HashSet::new(),
         };
-        if let Some(unchanged) = &unchanged {
-            known.recent.add_snapshot(&unchanged.last.snapshot);
+        if let Some((_, nearest)) = &nearest {
+            known.recent.add_snapshot(nearest);
+        }
+        let elsewhere = nearest
+            .filter(|_| can_compare)
+            .map(|(id, snapshot)| LastSave::of_elsewhere(id, snapshot));
+        let mut unchanged = match last.or(elsewhere) {
+            Some(last) => self.find_unchanged(last, &scan)?,
+            None => None,
+        };
+        if let Some(found) = &unchanged {
+            if found.is_all() {
+                return self.create_entry_again(&scan, found);
+            }
+            known.recent.add_snapshot(&found.last.snapshot);
         }
         let mut stored_bytes = 0;
         for _ in 0..MAX_ATTEMPTS {
@@ -277,6 +277,18 @@ impl Engine<'_> {
             what: "content that was there a moment ago".to_owned(),
             store: self.store.location(),
         }))
+    }
+
+    /// What of the tree is as in an older snapshot that the store still has.
+    fn find_unchanged(&self, last: LastSave, scan: &Scan) -> Result<Option<Unchanged>, SaveError> {
+        let missing = self
+            .runtime
+            .run(self.interrupt, self.store.find_missing(&last.content()))?;
+        if !missing.is_empty() {
+            return Ok(None);
+        }
+        let compared = last.compare(scan, self.options, self.progress, self.interrupt);
+        compared.map(Some).ok_or(SaveError::Interrupted)
     }
 
     /// Reads the files, but for what is known to be unchanged, and stores their bodies. `None` when something that was said

@@ -17,7 +17,7 @@ use super::{SaveError, SaveOptions, stat_cache::Stamp};
 use crate::{
     Node, NodeKind, Progress, SpecialKind, Step, Tree, Warning, Xattr,
     dir_handles::{self, Anchor, DirHandles},
-    listing::{self, ListRoot, Listed},
+    listing::{self, IsWanted, ListRoot, Listed},
     on_disk,
     tree::{self, DIRECTORY_MODE_MASK, FILE_MODE_MASK},
     xattrs,
@@ -60,7 +60,11 @@ pub(super) fn scan(
     let is_wanted = |path: &Path| {
         left_out.as_deref() != Some(path) && only.is_none_or(|only| is_part_of(only, path, &options.root))
     };
-    let listed = listing::list(&starts, &is_wanted, Step::Scan, progress, interrupt)?;
+    let is_wanted: Option<&IsWanted<'_>> = match left_out.is_some() || only.is_some() {
+        true => Some(&is_wanted),
+        false => None,
+    };
+    let listed = listing::list(&starts, is_wanted, Step::Scan, progress, interrupt)?;
     if interrupt.load(Ordering::Relaxed) {
         return Err(SaveError::Interrupted);
     }
