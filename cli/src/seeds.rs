@@ -133,7 +133,7 @@ impl<'a> StoreSeeds<'a> {
             if !self.context.has_home_for_store() {
                 return None;
             }
-            match self.context.open_stores(self.ui) {
+            match self.context.open_usable_stores(self.ui) {
                 Ok(stores) => Some(Opened::new(stores)),
                 Err(error) => {
                     self.ui

@@ -100,11 +100,14 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
     if let Command::Completions(args) = cli.command {
         return completions::run(ui, args);
     }
-    let context = match (Context::new(cli.global.store), &cli.command) {
+    let mut context = Context::without_settings(cli.global.store)?;
+    match (context.load_settings(), &cli.command) {
         // Settings that are not understood cost a job its cache, never its result.
-        (Err(error), Command::Ci(command)) => return ci::run_without_settings(ui, command, error),
-        (context, _) => context?,
-    };
+        (Err(error), Command::Ci(command)) => {
+            return ci::run_without_settings(ui, &context, command, error);
+        }
+        (loaded, _) => loaded?,
+    }
     match cli.command {
         Command::Bootstrap(args) => bootstrap::run(ui, context, args),
         Command::Clone(args) => clone::run(ui, &context, args),

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt as _,
@@ -113,7 +114,7 @@ pub(crate) fn list(
 }
 
 /// A loop over a stack of listings and not a recursion: a tree may be deeper than the stack of a thread.
-fn in_path_order(roots: Vec<Listed>, mut listings: Vec<Vec<Listed>>) -> Vec<Listed> {
+fn in_path_order(roots: Vec<Listed>, mut listings: Vec<Option<Vec<Listed>>>) -> Vec<Listed> {
     let mut all: Vec<Listed> = Vec::new();
     let mut stack = vec![(None, roots.into_iter())];
     while let Some((parent, items)) = stack.last_mut() {
@@ -123,8 +124,10 @@ fn in_path_order(roots: Vec<Listed>, mut listings: Vec<Vec<Listed>>) -> Vec<List
             continue;
         };
         if let Some(listing) = item.listing {
-            let index = all.len() as u32;
-            stack.push((Some(index), std::mem::take(&mut listings[listing]).into_iter()));
+            let Some(below) = listings[listing].take() else {
+                continue;
+            };
+            stack.push((Some(all.len() as u32), below.into_iter()));
         }
         all.push(Listed { parent, ..item });
     }
@@ -132,8 +135,8 @@ fn in_path_order(roots: Vec<Listed>, mut listings: Vec<Vec<Listed>>) -> Vec<List
 }
 
 struct Walk<'a> {
-    /// Listings of folders, by number. Numbers are given out before a folder is read.
-    listings: Mutex<Vec<Vec<Listed>>>,
+    /// Listings of folders, by number. Numbers are given out before a folder is read; one that is gone then has none.
+    listings: Mutex<Vec<Option<Vec<Listed>>>>,
     /// The first one.
     error: Mutex<Option<PathError>>,
     is_wanted: Option<&'a IsWanted<'a>>,
@@ -145,7 +148,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn new_listing(&self) -> usize {
         let mut listings = self.listings.lock();
-        listings.push(Vec::new());
+        listings.push(None);
         listings.len() - 1
     }
 
@@ -180,8 +183,9 @@ impl Walk<'_> {
                         Err(error) => self.fail(at("open", path, error)),
                     });
                 }
-                self.listings.lock()[listing] = items;
+                self.listings.lock()[listing] = Some(items);
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.fail(error),
         }
     }
@@ -219,18 +223,21 @@ fn look_at(
     name: &[u8],
     path: impl Fn() -> PathBuf,
 ) -> Result<Option<Listed>, PathError> {
-    let Some(stat) = dir_handles::look(folder, name).map_err(|error| at("look at", path(), error))? else {
-        return Ok(None);
-    };
-    let target = match dir_handles::file_type(&stat) {
-        FileType::Symlink => {
-            let target = fs::readlinkat(folder, name, Vec::new())
-                .map_err(|error| at("read the link", path(), error))?;
-            Some(target.to_bytes().into())
+    loop {
+        let Some(stat) = dir_handles::look(folder, name).map_err(|error| at("look at", path(), error))?
+        else {
+            return Ok(None);
+        };
+        if dir_handles::file_type(&stat) != FileType::Symlink {
+            return Ok(Some(listed(name, &stat, None)));
         }
-        _ => None,
-    };
-    Ok(Some(listed(name, &stat, target)))
+        match fs::readlinkat(folder, name, Vec::new()) {
+            Ok(target) => return Ok(Some(listed(name, &stat, Some(target.to_bytes().into())))),
+            // It is gone, or no longer a link.
+            Err(Errno::NOENT | Errno::INVAL) => {}
+            Err(error) => return Err(at("read the link", path(), error)),
+        }
+    }
 }
 
 // The width of these fields differs between systems.

@@ -82,6 +82,12 @@ pub enum Warning {
         /// Its path below the root.
         path: RelPath,
     },
+    /// A file or folder that was there when the save began vanished before it was read, or is something else by now: left
+    /// out of the snapshot.
+    Gone {
+        /// Its path below the root.
+        path: RelPath,
+    },
     /// The pool of expanded files cannot be used: files are copied instead of linked.
     Pool {
         /// Why.
@@ -132,6 +138,7 @@ impl fmt::Display for Warning {
         match self {
             Warning::Special { path, kind } => write!(f, "{path} is a {kind}; left out"),
             Warning::Changed { path } => write!(f, "{path} changed while it was read"),
+            Warning::Gone { path } => write!(f, "{path} vanished before it was read; left out"),
             Warning::Pool { reason } => {
                 write!(
                     f,

@@ -1,5 +1,6 @@
 //! Saving: a tree on disk becomes packs, a snapshot and an entry.
 
+mod gone;
 mod nearest;
 mod read;
 mod scan;
@@ -21,7 +22,7 @@ use headstart_fs::{PathError, RelPath};
 use jiff::Timestamp;
 
 use self::{
-    read::{Files, InOrder, ReadFile, Readers},
+    read::{Fate, Files, InOrder, ReadFile, Readers},
     scan::Scan,
     stat_cache::StatCache,
     stream::{FinishedStream, Known, StoredStream, StreamWriter, Uploads},
@@ -382,7 +383,9 @@ impl Engine<'_> {
             hasher.update(&block.bytes);
             part_bytes += block.bytes.len() as u64;
             if let Files::LastPart(mut file) = block.files {
-                file.changed |= file.size_bytes != part_bytes;
+                if file.size_bytes != part_bytes {
+                    file.fate = Fate::Changed;
+                }
                 file.size_bytes = std::mem::take(&mut part_bytes);
                 file.digest = std::mem::take(&mut hasher).finish();
                 files.push(file);
@@ -440,17 +443,23 @@ impl Engine<'_> {
             Xattrs::Keep => scan::folder_xattrs(&scan, &self.options.root)?,
             Xattrs::Drop => Vec::new(),
         };
+        let gone = gone::find(&files, &scan, &self.options.root)?;
+        if let Some(path) = gone.root() {
+            let (path, root) = (path.clone(), self.options.root.clone());
+            return Err(SaveError::NotFound { path, root });
+        }
         let mut warnings = scan.warnings;
+        let mut warn = |warning: Warning| {
+            self.progress.warn(&warning);
+            warnings.push(warning);
+        };
         let mut nodes = scan.tree.into_nodes();
-        let scanned: Vec<_> = nodes.iter().map(|node| (node.size_bytes(), node.mtime)).collect();
-        let stamps = scan.stamps;
+        let mut scanned: Vec<_> = nodes.iter().map(|node| (node.size_bytes(), node.mtime)).collect();
+        let mut stamps = scan.stamps;
         for file in files {
-            if file.changed {
-                let warning = Warning::Changed {
-                    path: tree::path_in(&nodes, file.node),
-                };
-                self.progress.warn(&warning);
-                warnings.push(warning);
+            if file.fate == Fate::Changed {
+                let path = tree::path_in(&nodes, file.node);
+                warn(Warning::Changed { path });
             }
             let node = &mut nodes[file.node as usize];
             node.mode = file.mode;
@@ -461,6 +470,12 @@ impl Engine<'_> {
             };
             xattrs.extend(file.xattrs);
         }
+        for path in gone.tops() {
+            warn(Warning::Gone { path: path.clone() });
+        }
+        gone.leave_out(&mut nodes, &mut xattrs);
+        gone.retain(&mut scanned);
+        gone.retain(&mut stamps);
         xattrs.sort_by(|a, b| (a.node, &a.name).cmp(&(b.node, &b.name)));
         let stamps = unchanged::stamps_to_keep(&nodes, &scanned, &stamps, self.options.now);
         let tree = Tree::new(nodes).map_err(too_large)?;
@@ -512,7 +527,7 @@ fn add_unchanged(files: &mut Vec<ReadFile>, scan: &Scan, unchanged: &Unchanged) 
             mode: node.mode,
             mtime: node.mtime,
             xattrs: Vec::new(),
-            changed: false,
+            fate: Fate::Sound,
         }));
     }
 }
