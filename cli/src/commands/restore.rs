@@ -39,6 +39,9 @@ pub(crate) struct RestoreArgs {
     /// Restore extended attributes of the `user.` namespace
     #[arg(long)]
     xattrs: bool,
+    /// Mount the tree instead of writing its files
+    #[arg(long)]
+    mount: bool,
     /// End with exit code 1 when no key matches
     #[arg(long)]
     fail_on_miss: bool,
@@ -93,6 +96,7 @@ struct RestoreReport {
 pub(super) fn run(ui: &Ui, context: &Context, args: RestoreArgs) -> Result<(), CommandError> {
     let stores = context.open_stores(ui)?;
     let options = RestoreOptions {
+        images: args.mount.then(|| stores.local().folder().join("images")),
         within: None,
         namespace: files_namespace(),
         key: args.key,

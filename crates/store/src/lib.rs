@@ -16,6 +16,7 @@ pub mod conformance;
 mod content;
 mod dir_handles;
 mod entry;
+mod erofs;
 mod error;
 mod eviction;
 #[cfg(any(test, feature = "conformance"))]

@@ -182,6 +182,7 @@ impl Bench {
 
     pub(crate) fn restore_options(&self, key: &str, restore_keys: &[&str]) -> RestoreOptions {
         RestoreOptions {
+            images: None,
             within: None,
             namespace: "test".parse().unwrap(),
             key: key.to_owned(),

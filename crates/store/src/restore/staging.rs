@@ -24,6 +24,7 @@ pub(crate) struct Staging {
     parent: Arc<OwnedFd>,
     name: Vec<u8>,
     folder: Arc<OwnedFd>,
+    is_kept: bool,
 }
 
 impl Staging {
@@ -43,6 +44,7 @@ impl Staging {
                     parent,
                     name,
                     folder: Arc::new(folder),
+                    is_kept: false,
                 });
             }
         }
@@ -52,10 +54,18 @@ impl Staging {
     pub(crate) fn folder(&self) -> &Arc<OwnedFd> {
         &self.folder
     }
+
+    /// Leaves it where it is: debris, from now on, for whoever sees it.
+    pub(crate) fn keep(mut self) {
+        self.is_kept = true;
+    }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
         // What cannot be removed now is debris that the next restore removes.
         let _ = remove_tree(&self.parent, &self.name);
     }
