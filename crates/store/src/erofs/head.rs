@@ -19,6 +19,13 @@ const FEATURE_MTIME: u32 = 2;
 /// The longer kind of inode, with content in blocks one after the other, uncompressed.
 const EXTENDED_PLAIN: u16 = 1;
 
+/// Whom the files of an image belong to, by numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) user: u32,
+    pub(crate) group: u32,
+}
+
 struct Inode {
     mode: u32,
     mtime: Mtime,
@@ -27,13 +34,13 @@ struct Inode {
 }
 
 impl Layout<'_> {
-    /// Writes everything that comes before the bodies.
-    pub(crate) fn write_head(&self, mut out: impl Write) -> io::Result<()> {
+    /// Writes everything that comes before the bodies. Files and folders belong to `owner`.
+    pub(crate) fn write_head(&self, owner: Owner, mut out: impl Write) -> io::Result<()> {
         let mut start = vec![0; INODES_AT as usize];
         start[SUPERBLOCK_AT..SUPERBLOCK_AT + 128].copy_from_slice(&self.superblock());
         out.write_all(&start)?;
         for inode in self.inodes() {
-            out.write_all(&encode_inode(&inode))?;
+            out.write_all(&encode_inode(&inode, owner))?;
         }
         let inodes_end = INODES_AT + self.extents.len() as u64 * INODE_BYTES;
         pad(&mut out, inodes_end)?;
@@ -122,13 +129,15 @@ impl Layout<'_> {
     }
 }
 
-fn encode_inode(inode: &Inode) -> [u8; INODE_BYTES as usize] {
+fn encode_inode(inode: &Inode, owner: Owner) -> [u8; INODE_BYTES as usize] {
     let mut bytes = [0; INODE_BYTES as usize];
     let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
     put(0, &EXTENDED_PLAIN.to_le_bytes());
     put(4, &(inode.mode as u16).to_le_bytes());
     put(8, &inode.content.bytes.to_le_bytes());
     put(16, &inode.content.block.to_le_bytes());
+    put(24, &owner.user.to_le_bytes());
+    put(28, &owner.group.to_le_bytes());
     put(32, &inode.mtime.seconds.to_le_bytes());
     put(40, &inode.mtime.nanoseconds.to_le_bytes());
     put(44, &inode.names.to_le_bytes());

@@ -12,7 +12,10 @@ mod layout;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::layout::{Layout, Unfit};
+pub(crate) use self::{
+    head::Owner,
+    layout::{Layout, Unfit},
+};
 
 /// Blocks of 512 bytes.
 const BLOCK_BITS: u8 = 9;

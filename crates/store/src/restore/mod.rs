@@ -25,7 +25,10 @@ use headstart_digest::SnapshotId;
 use headstart_fs::{PathError, RelPath};
 
 use self::engine::Engine;
-pub use self::lookup::{Lookup, find_entry};
+pub use self::{
+    lookup::{Lookup, find_entry},
+    mount::{UnmountError, unmount},
+};
 use crate::{
     ContentId, Entry, Namespace, Progress, Runtime, Snapshot, Store, StoreError, StoreExt as _, Warning,
     Xattrs,
@@ -249,12 +252,8 @@ fn restore_as(
         progress,
         interrupt,
     };
-    let mounted = match &options.images {
-        Some(images) => engine.mount(images, entry.snapshot)?,
-        None => None,
-    };
-    let applied = match mounted {
-        Some(applied) => applied,
+    let applied = match &options.images {
+        Some(images) => engine.mount_or_restore(images, entry.snapshot)?,
         None => engine.restore()?,
     };
     Ok(RestoreOutcome::Restored(Restored {

@@ -89,7 +89,8 @@ fn lock(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<Option<OwnedFd>> {
     Ok(is_same.then_some(folder))
 }
 
-fn remove_debris(parent: &OwnedFd) -> rustix::io::Result<()> {
+/// Removes what killed restores left, and the changes to a tree that was mounted.
+pub(crate) fn remove_debris(parent: &OwnedFd) -> rustix::io::Result<()> {
     for entry in Dir::read_from(parent)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();

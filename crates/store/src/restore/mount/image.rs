@@ -4,6 +4,7 @@ use std::{fs::File, io::BufWriter, os::unix::fs::FileExt as _, path::Path, sync:
 
 use headstart_fs::{AtPath as _, PathError};
 use parking_lot::Mutex;
+use rustix::process::{getegid, geteuid};
 use tokio::sync::mpsc;
 
 use super::super::{
@@ -14,7 +15,7 @@ use super::super::{
 };
 use crate::{
     Step,
-    erofs::{BLOCK_BYTES, Layout},
+    erofs::{BLOCK_BYTES, Layout, Owner},
 };
 
 /// Writes an image to an empty file; the bytes that were read from the store for it.
@@ -25,9 +26,6 @@ pub(super) fn write(
     path: &Path,
 ) -> Result<u64, RestoreError> {
     file.set_len(layout.image_bytes()).at("write", path)?;
-    layout
-        .write_head(BufWriter::with_capacity(1 << 20, file))
-        .at("write", path)?;
     let writer = BodyWriter {
         engine,
         layout,
@@ -44,6 +42,12 @@ pub(super) fn write(
     let frames = Mutex::new(frames);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let out = BufWriter::with_capacity(1 << 20, file);
+            if let Err(error) = layout.write_head(owner(), out).at("write", path) {
+                writer.fail(error);
+            }
+        });
         for _ in 0..threads {
             scope.spawn(|| writer.write_frames(&frames));
         }
@@ -66,6 +70,14 @@ pub(super) fn write(
     }
     engine.progress.finish(Step::Fetch);
     Ok(fetched_bytes)
+}
+
+/// What is restored belongs to whoever restores it.
+pub(super) fn owner() -> Owner {
+    Owner {
+        user: geteuid().as_raw(),
+        group: getegid().as_raw(),
+    }
 }
 
 struct BodyWriter<'a> {

@@ -1,33 +1,33 @@
 //! Mounting a snapshot instead of restoring it: one file is written where a restore makes one for each file of the tree.
 //!
-//! The file, an image of EROFS, stays in a folder of images. It is mounted out of sight, and above it, where the tree
-//! is to be, overlayfs with a layer for changes. That layer lies in the folder that the mount hides: nothing is beside the tree, and
-//! what is left when it is unmounted is debris of a restore like any other, which is never saved and which the next restore
-//! removes.
+//! That file, an image of EROFS, stays in a folder of images. It is mounted out of sight, and above it, where the tree is to
+//! be, overlayfs with layers for changes. The layers lie in the folder that the mount hides, so nothing is beside the tree. What is left of
+//! them when it is unmounted is debris of a restore like any other, never saved, and removed by the next restore.
 
+#[cfg_attr(not(target_os = "linux"), path = "no_attach.rs")]
 mod attach;
 mod image;
+mod images;
+mod place;
+#[cfg(test)]
+mod tests;
+mod unmount;
 
-use std::{
-    fs::{self, File},
-    io::ErrorKind,
-    os::{fd::OwnedFd, unix::fs::DirBuilderExt as _},
-    path::Path,
-    sync::Arc,
-};
+use std::path::Path;
 
 use headstart_digest::SnapshotId;
 use headstart_fs::{AtPath as _, PathError, RelPath};
-use rustix::{fs::Dir, io::Errno};
+use rustix::io::Errno;
 
+pub use self::unmount::{UnmountError, unmount};
+use self::{images::Images, place::Place};
 use super::{
     RestoreError, Xattrs,
     engine::{Applied, Engine},
     made_folders::MadeFolders,
-    staging::Staging,
 };
 use crate::{
-    Node, NodeKind, Warning,
+    Warning,
     erofs::{Layout, Unfit},
 };
 
@@ -38,14 +38,17 @@ enum NotMounted {
     NoFolder(RelPath),
     #[error("{0} is not empty")]
     NotEmpty(RelPath),
+    #[error("{0} is in use")]
+    InUse(RelPath),
     #[error("images have no extended attributes")]
     Xattrs,
     #[error(transparent)]
     Unfit(#[from] Unfit),
     #[error("{}", explain(*.0))]
-    Refused(Errno),
+    Refused(#[from] Errno),
     #[error("{error}: {}", .error.source)]
     Io { error: PathError },
+    /// A restore would not fare better.
     #[error(transparent)]
     Failed(RestoreError),
 }
@@ -69,112 +72,78 @@ impl From<RestoreError> for NotMounted {
 fn explain(error: Errno) -> String {
     match error {
         Errno::PERM => "only root may mount".to_owned(),
-        Errno::NODEV => "this kernel lacks EROFS or overlayfs".to_owned(),
+        Errno::NODEV => "this kernel has no EROFS or no overlayfs".to_owned(),
+        // That it wants a block device; that it does not know an option, or that the folder's file system takes no layers.
         Errno::NOTBLK | Errno::INVAL => {
-            format!(
-                "this kernel cannot mount an image in a file here; Linux 6.15 can, on ext4, XFS or Btrfs ({error})"
-            )
+            "mounting an image takes Linux 6.15 or newer, and a folder that is not on overlayfs itself"
+                .to_owned()
         }
-        error => format!("the kernel refused to mount it: {error}"),
+        error => format!("the kernel does not mount it: {}", std::io::Error::from(error)),
     }
-}
-
-/// A folder that is to show a root.
-struct Place<'a> {
-    node: &'a Node,
-    folder: Arc<OwnedFd>,
-    layers: Staging,
 }
 
 impl Engine<'_> {
-    /// Mounts the snapshot; `None`, and a warning, where that cannot be done.
-    pub(super) fn mount(&self, images: &Path, id: SnapshotId) -> Result<Option<Applied>, RestoreError> {
+    /// Mounts the snapshot where that can be done, and restores it, after saying why, where it cannot.
+    pub(super) fn mount_or_restore(&self, images: &Path, id: SnapshotId) -> Result<Applied, RestoreError> {
         self.check_keep()?;
-        match self.try_mount(images, id) {
-            Ok(applied) => Ok(Some(applied)),
+        match self.mount(&Images::new(images), id) {
+            Ok(applied) => Ok(applied),
             Err(NotMounted::Failed(error)) => Err(error),
             Err(reason) => {
-                self.progress.warn(&Warning::NotMounted {
+                let warning = Warning::NotMounted {
                     reason: reason.to_string(),
-                });
-                Ok(None)
+                };
+                self.progress.warn(&warning);
+                let mut applied = self.restore()?;
+                applied.warnings.push(warning);
+                Ok(applied)
             }
         }
     }
 
-    fn try_mount(&self, images: &Path, id: SnapshotId) -> Result<Applied, NotMounted> {
+    /// Mounts the snapshot, or leaves the tree on disk as it was; one that was mounted before may be gone.
+    fn mount(&self, images: &Images<'_>, id: SnapshotId) -> Result<Applied, NotMounted> {
         if self.options.xattrs == Xattrs::Keep && !self.snapshot.xattrs().is_empty() {
             return Err(NotMounted::Xattrs);
         }
-        let layout = Layout::new(self.tree())?;
         let root = &self.options.root;
-        fs::create_dir_all(root).at("create", root)?;
+        std::fs::create_dir_all(root).at("create", root)?;
+        // Removed when they end up empty, after the layers that may be in them.
         let mut made = MadeFolders::default();
-        let places: Vec<Place<'_>> = self
-            .tree()
-            .roots()
-            .map(|(node, path)| self.prepare(&self.tree().nodes()[node as usize], path, &mut made))
-            .collect::<Result<_, _>>()?;
-        let path = images.join(id.to_string());
+        let mut places = Vec::new();
+        for (node, path) in self.tree().roots() {
+            let node = &self.tree().nodes()[node as usize];
+            places.push(Place::find(node, path, root, &mut made)?);
+        }
         let mut fetched_bytes = 0;
-        let image = match File::open(&path) {
-            Ok(image) => image,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                fs::DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(images)
-                    .at("create", images)?;
-                let temp = headstart_fs::publish::temp_beside(&path)?;
-                fetched_bytes = image::write(self, &layout, temp.as_file(), temp.path())?;
-                temp.persist(&path)
-                    .map_err(|error| error.error)
-                    .at("publish", &path)?
+        let image = match images.open(id)? {
+            Some(image) => image,
+            None => {
+                let layout = Layout::new(self.tree())?;
+                if let Some(place) = places.first() {
+                    images.rehearse(place)?;
+                }
+                let (image, fetched) = images.write(self, &layout, id)?;
+                fetched_bytes = fetched;
+                image
             }
-            Err(error) => return Err(error).at("open", &path)?,
         };
-        let image = attach::mount_image(&image).map_err(NotMounted::Refused)?;
-        let mut mounts = Vec::new();
-        for (place, number) in places.iter().zip(0..) {
-            let mount =
-                attach::mount_writable(&image, &number.to_string(), place.layers.folder(), place.node);
-            mounts.push(mount.map_err(NotMounted::Refused)?);
+        let image = attach::mount_image(&image)?;
+        for place in &mut places {
+            place.make_ready(root)?;
         }
-        for (place, mount) in places.iter().zip(&mounts) {
-            attach::show(mount, &place.folder).map_err(NotMounted::Refused)?;
-        }
-        for place in places {
-            place.layers.keep();
+        let mounts: Vec<_> = places
+            .iter()
+            .zip(0u32..)
+            .map(|(place, number)| place.stack(&image, &number.to_string()))
+            .collect::<Result<_, _>>()?;
+        for (place, mount) in places.into_iter().zip(mounts) {
+            place.show(mount)?;
         }
         Ok(Applied {
             files_mounted: self.tree().nodes().len() as u64,
             fetched_bytes,
             ..Applied::default()
         })
-    }
-
-    fn prepare<'a>(
-        &self,
-        node: &'a Node,
-        path: RelPath,
-        made: &mut MadeFolders,
-    ) -> Result<Place<'a>, NotMounted> {
-        if node.kind != NodeKind::Directory {
-            return Err(NotMounted::NoFolder(path));
-        }
-        let shown = path.join_to(&self.options.root);
-        let mut inside = path.clone();
-        inside.push(b"layers").expect("a plain name");
-        let folder = made.open_parent(&self.options.root, &inside)?;
-        let folder = Arc::new(folder);
-        let layers = Staging::create(folder.clone()).at("create a temporary folder in", &shown)?;
-        let names = Dir::read_from(&folder)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .at("list", &shown)?;
-        // Itself, the one above, and the layers.
-        if names.len() > 3 {
-            return Err(NotMounted::NotEmpty(path));
-        }
-        Ok(Place { node, folder, layers })
     }
 }
