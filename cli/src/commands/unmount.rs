@@ -23,7 +23,7 @@ pub(crate) struct UnmountArgs {
 #[derive(Debug, Serialize)]
 struct UnmountReport {
     schema: &'static str,
-    folders: Vec<PathBuf>,
+    folders: Vec<String>,
 }
 
 pub(super) fn run(ui: &Ui, args: UnmountArgs) -> Result<(), CommandError> {
@@ -34,7 +34,11 @@ pub(super) fn run(ui: &Ui, args: UnmountArgs) -> Result<(), CommandError> {
     if ui.is_json() {
         return ui.answer_json(&UnmountReport {
             schema: "headstart.unmount/1",
-            folders: args.folders,
+            folders: args
+                .folders
+                .iter()
+                .map(|folder| folder.to_string_lossy().into_owned())
+                .collect(),
         });
     }
     Ok(())
