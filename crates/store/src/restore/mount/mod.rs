@@ -113,7 +113,7 @@ impl Engine<'_> {
         let mut places = Vec::new();
         for (node, path) in self.tree().roots() {
             let node = &self.tree().nodes()[node as usize];
-            places.push(Place::find(node, path, root, &mut made)?);
+            places.push(Place::find(node, path, root, &mut made, self.interrupt)?);
         }
         let mut fetched_bytes = 0;
         let image = match images.open(id)? {
@@ -130,7 +130,7 @@ impl Engine<'_> {
         };
         let image = attach::mount_image(&image)?;
         for place in &mut places {
-            place.make_ready(root)?;
+            place.make_ready(root, self.interrupt)?;
         }
         let mounts: Vec<_> = places
             .iter()

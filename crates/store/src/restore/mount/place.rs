@@ -4,7 +4,11 @@ use std::{
     io::ErrorKind,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use headstart_fs::{AtPath as _, RelPath};
@@ -15,6 +19,7 @@ use rustix::{
 
 use super::{
     super::{
+        RestoreError,
         made_folders::MadeFolders,
         staging::{self, Staging},
     },
@@ -22,6 +27,9 @@ use super::{
     unmount::{UnmountError, unmount},
 };
 use crate::{Node, NodeKind, dir_handles::DIRECTORY};
+
+/// Before it is looked again whether somebody has finished mounting.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A folder among the layers.
 const REHEARSAL: &[u8] = b"rehearsal";
@@ -43,12 +51,14 @@ enum State {
 }
 
 impl<'a> Place<'a> {
-    /// Finds or makes the folder at `path` below `root`, which must be empty or show a snapshot.
+    /// Finds or makes the folder at `path` below `root`, which must be empty or show a snapshot. Waits for others who are mounting
+    /// there.
     pub(super) fn find(
         node: &'a Node,
         path: RelPath,
         root: &Path,
         made: &mut MadeFolders,
+        interrupt: &AtomicBool,
     ) -> Result<Self, NotMounted> {
         if node.kind != NodeKind::Directory {
             return Err(NotMounted::NoFolder(path));
@@ -56,14 +66,23 @@ impl<'a> Place<'a> {
         let shown = path.join_to(root);
         let mut inside = path.clone();
         inside.push(b"layers").expect("it is a plain name");
-        let folder = match made.open_parent(root, &inside) {
-            Ok(folder) => folder,
-            Err(error) if error.kind() == ErrorKind::NotADirectory => return Err(NotMounted::NotEmpty(path)),
-            Err(error) => return Err(error.into()),
-        };
-        let state = match attach::is_ours(&folder).at("look at", &shown)? {
-            true => State::Mounted,
-            false => claim(folder, &path, &shown)?,
+        let state = loop {
+            if interrupt.load(Ordering::Relaxed) {
+                return Err(RestoreError::Interrupted.into());
+            }
+            let folder = match made.open_parent(root, &inside) {
+                Err(error) if error.kind() == ErrorKind::NotADirectory => {
+                    return Err(NotMounted::NotEmpty(path));
+                }
+                opened => opened?,
+            };
+            if attach::is_ours(&folder).at("look at", &shown)? {
+                break State::Mounted;
+            }
+            if let Some(state) = claim(folder, &path, &shown)? {
+                break state;
+            }
+            std::thread::sleep(PAUSE);
         };
         Ok(Place {
             node,
@@ -85,18 +104,16 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
-    /// Empties the place of what it shows. From here on a failure leaves it so.
-    pub(super) fn make_ready(&mut self, root: &Path) -> Result<(), NotMounted> {
+    /// Takes away what it shows. From here on a failure leaves it empty.
+    pub(super) fn make_ready(&mut self, root: &Path, interrupt: &AtomicBool) -> Result<(), NotMounted> {
         if let State::Mounted = self.state {
             unmount(&self.shown).map_err(|error| match error {
                 UnmountError::InUse { .. } => NotMounted::InUse(self.path.clone()),
                 UnmountError::NotMounted { .. } => NotMounted::NotEmpty(self.path.clone()),
                 UnmountError::Io(error) => error.into(),
             })?;
-            let path = self.path.clone();
-            // It stays, should it stay empty.
             let mut made = MadeFolders::default();
-            *self = Place::find(self.node, path, root, &mut made)?;
+            *self = Place::find(self.node, self.path.clone(), root, &mut made, interrupt)?;
         }
         Ok(())
     }
@@ -121,17 +138,17 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Takes an empty folder, which nobody else takes until it is closed.
-fn claim(folder: OwnedFd, path: &RelPath, shown: &Path) -> Result<State, NotMounted> {
+/// Takes an empty folder, which nobody else takes until it is closed; `None` while somebody has it.
+fn claim(folder: OwnedFd, path: &RelPath, shown: &Path) -> Result<Option<State>, NotMounted> {
     match fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => return Err(NotMounted::InUse(path.clone())),
+        Err(Errno::WOULDBLOCK) => return Ok(None),
         locked => locked.at("lock", shown)?,
     }
-    // Whoever had the lock before may have mounted something; what is below that is not debris.
+    // Whoever had it may have mounted something above it: then what is in it is no debris.
     let opened = fs::fstat(&folder).at("look at", shown)?;
     let found = fs::stat(shown).at("look at", shown)?;
     if (opened.st_dev, opened.st_ino) != (found.st_dev, found.st_ino) {
-        return Err(NotMounted::InUse(path.clone()));
+        return Ok(None);
     }
     let folder = Arc::new(folder);
     let layers = Staging::create(folder.clone()).at("create a temporary folder in", shown)?;
@@ -140,5 +157,5 @@ fn claim(folder: OwnedFd, path: &RelPath, shown: &Path) -> Result<State, NotMoun
     if entries.at("list", shown)?.len() > 3 {
         return Err(NotMounted::NotEmpty(path.clone()));
     }
-    Ok(State::Empty { folder, layers })
+    Ok(Some(State::Empty { folder, layers }))
 }
