@@ -82,7 +82,7 @@ fn tree(roots: &BTreeMap<Vec<u8>, Draft>) -> Tree {
             mode: if has_mode { (index * 37 % 0o1000) as u16 } else { 0 },
             mtime: Mtime {
                 seconds: i64::from(has_time) * (i64::from(index) * 77_777_777 - 99_999_999),
-                nanoseconds: u32::from(has_time) * (index * 7_654_321 % 1_000_000_000),
+                nanoseconds: u32::from(has_time) * (index % 1000) * 999_999,
             },
             kind,
         });

@@ -6,7 +6,7 @@ use rustix::mount::UnmountFlags;
 
 use super::{super::tests::populate, *};
 use crate::{
-    SaveOptions, SaveOutcome, Saved, Store as _, save,
+    SaveOptions, SaveOutcome, Saved, save,
     testing::{Bench, manifest, noise, touch, write},
 };
 
@@ -186,7 +186,7 @@ fn a_mounted_tree_can_be_saved() {
 fn files_of_two_images_are_not_taken_for_the_same() {
     let Some(mounting) = Mounting::new() else { return };
     let bench = &mounting.0;
-    let mut save = |key: &str| {
+    let save = |key: &str| {
         write(bench.from().join("d/file"), key);
         // A time that tools make up, the same for every content.
         touch(bench.from().join("d/file"), 499_162_500, 0);
