@@ -156,6 +156,7 @@ impl<'a> StoreSeeds<'a> {
     ) -> Arrival {
         let stores = &opened.stores;
         let options = RestoreOptions {
+            images: None,
             within: None,
             namespace: name.namespace().clone(),
             key: name.key().to_owned(),

@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    fs,
     ops::Sub,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
@@ -205,6 +206,11 @@ pub(crate) fn pool_dir(local: &LocalStore) -> PathBuf {
     local.folder().join("pool")
 }
 
+/// Where a local store keeps images of snapshots.
+pub(crate) fn images_dir(local: &LocalStore) -> PathBuf {
+    local.folder().join("images")
+}
+
 impl Stores {
     /// The local store, with the remote behind it.
     pub(crate) fn store(&self) -> &dyn Store {
@@ -317,6 +323,13 @@ impl Stores {
     /// Where the local store keeps expanded files.
     pub(crate) fn pool_dir(&self) -> PathBuf {
         pool_dir(&self.local)
+    }
+
+    /// Where the local store keeps images of snapshots until the system is started anew, since they are not synced; `None` where it
+    /// does not tell when it was.
+    pub(crate) fn images_dir(&self) -> Option<PathBuf> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(images_dir(&self.local).join(boot.trim()))
     }
 
     /// Where saves note what they saw on disk.

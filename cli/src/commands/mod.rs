@@ -14,6 +14,7 @@ mod restore;
 mod save;
 mod seed;
 mod try_;
+mod unmount;
 
 use clap::{Args, Parser, Subcommand};
 use headstart_store::Namespace;
@@ -78,6 +79,7 @@ enum Command {
     Ci(ci::CiCommand),
     Save(save::SaveArgs),
     Restore(restore::RestoreArgs),
+    Unmount(unmount::UnmountArgs),
     #[command(subcommand)]
     Cache(cache::CacheCommand),
     Doctor(doctor::DoctorArgs),
@@ -119,6 +121,7 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
         Command::Ci(command) => ci::run(ui, &context, command),
         Command::Save(args) => save::run(ui, &context, args),
         Command::Restore(args) => restore::run(ui, &context, args),
+        Command::Unmount(args) => unmount::run(ui, args),
         Command::Cache(command) => cache::run(ui, &context, command),
         Command::Doctor(args) => doctor::run(ui, &context, args),
         Command::Try(args) => try_::run(ui, &context, args),

@@ -17,6 +17,7 @@ mod content;
 mod content_check;
 mod dir_handles;
 mod entry;
+mod erofs;
 mod error;
 mod eviction;
 #[cfg(any(test, feature = "conformance"))]
@@ -56,7 +57,7 @@ pub use content::{ContentId, ContentKind};
 pub use entry::{Entry, EntryInfo, EntryName, Namespace, ParseEntryError, ParseEntryNameError};
 pub use error::StoreError;
 pub use eviction::{
-    EvictionReason, GcOutcome, GcPlan, GcPolicy, PlannedEntry, apply_gc, evict_pool, is_gc_due, plan_gc,
+    EvictionReason, GcOutcome, GcPlan, GcPolicy, PlannedEntry, apply_gc, evict_expanded, is_gc_due, plan_gc,
 };
 pub use format::FormatError;
 pub use frame::Codec;
@@ -68,8 +69,8 @@ pub use object::BucketStore;
 pub use pack::{PackChunk, PackFrame, PackTable, PackTail};
 pub use progress::{NoProgress, Progress, SpecialKind, Step, Unit, Warning};
 pub use restore::{
-    LinkMode, Lookup, RestoreError, RestoreOptions, RestoreOutcome, Restored, Within, find_entry, restore,
-    restore_beside,
+    LinkMode, Lookup, RestoreError, RestoreOptions, RestoreOutcome, Restored, UnmountError, Within,
+    find_entry, restore, restore_beside, unmount,
 };
 pub use save::{SaveError, SaveOptions, SaveOutcome, Saved, Xattrs, save, save_only};
 pub use snapshot::{ChunkRef, FrameRef, PackRef, Snapshot, Xattr};

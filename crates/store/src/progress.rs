@@ -95,6 +95,11 @@ pub enum Warning {
     },
     /// The file system of the root cannot share blocks between files: files are copied instead.
     NoReflink,
+    /// The tree cannot be mounted: it is restored.
+    NotMounted {
+        /// Why.
+        reason: String,
+    },
     /// An extended attribute could not be set.
     Xattr {
         /// The path below the root.
@@ -146,6 +151,7 @@ impl fmt::Display for Warning {
                 )
             }
             Warning::NoReflink => f.write_str("this file system cannot share blocks; files are copied"),
+            Warning::NotMounted { reason } => write!(f, "restored instead of mounted: {reason}"),
             Warning::Xattr { path, name } => {
                 write!(f, "cannot set the extended attribute {name} of {path}")
             }

@@ -136,6 +136,7 @@ impl KeyedCache {
                     key: wanted.exact.clone(),
                     restore_keys: wanted.restore_keys.clone(),
                     root: part.root.clone(),
+                    images: None,
                     within: Some(self.paths.within(wanted.part, &self.places)),
                     link,
                     pool: Some(stores.pool_dir()),

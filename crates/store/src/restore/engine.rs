@@ -46,6 +46,7 @@ pub(super) struct Applied {
     pub(super) files_written: u64,
     pub(super) files_kept: u64,
     pub(super) files_removed: u64,
+    pub(super) files_mounted: u64,
     pub(super) files_linked: u64,
     pub(super) bytes_written: u64,
     pub(super) fetched_bytes: u64,
@@ -104,7 +105,7 @@ impl Engine<'_> {
     }
 
     /// The store must not be removed or written over by a restore from it.
-    fn check_keep(&self) -> Result<(), RestoreError> {
+    pub(super) fn check_keep(&self) -> Result<(), RestoreError> {
         let Some(keep) = &self.options.keep else {
             return Ok(());
         };

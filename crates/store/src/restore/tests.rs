@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A tree with one of everything.
-fn populate(root: &Path) {
+pub(super) fn populate(root: &Path) {
     write(root.join("d/run"), "#!/bin/sh\n");
     chmod(root.join("d/run"), 0o755);
     write(root.join("d/private"), "secret");

@@ -56,6 +56,7 @@ impl Machine {
     fn restore(&self, key: &str) -> Option<Vec<(String, Vec<u8>)>> {
         let root = tempfile::tempdir_in(self.dir.path()).unwrap().keep();
         let options = RestoreOptions {
+            images: None,
             within: None,
             namespace: name(key).namespace().clone(),
             key: key.to_owned(),
