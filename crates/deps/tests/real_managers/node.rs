@@ -76,6 +76,7 @@ fn yarn_berry_with_node_modules_works_from_what_was_restored() {
         lockfile: Some("yarn.lock"),
         setup: &["yarn", "install", "--no-immutable"],
         check: CHECK,
+        over_a_tree: OverATree::KeepsAllBut(&[".yarn/install-state.gz"]),
         ..Case::default()
     };
     let caches = ["yarn-berry-cache", "yarn-berry-node_modules"];
@@ -103,6 +104,7 @@ fn yarn_berry_with_plug_n_play_works_from_what_was_restored() {
         lockfile: Some("yarn.lock"),
         setup: &["yarn", "install", "--no-immutable"],
         check: &["yarn", "node", "-e", "if (!require('is-odd')(3)) throw 1"],
+        over_a_tree: OverATree::KeepsAllBut(&[".yarn/install-state.gz"]),
         ..Case::default()
     };
     let Some(saved) = Saved::by(&case, &["yarn-berry-cache", "yarn-berry-pnp"]) else {

@@ -2,7 +2,7 @@
 
 use headstart_deps::Holds;
 
-use crate::{Case, Saved, case::files};
+use crate::{Case, OverATree, Saved, case::files};
 
 const PACKAGE: (&str, &str) = (
     "Cargo.toml",
@@ -46,6 +46,8 @@ fn with_target() -> Case {
         setup: &["cargo", "build"],
         install: Some(BUILD),
         check: &["target/debug/demo"],
+        // For make: the checkout's absolute paths.
+        over_a_tree: OverATree::KeepsAllBut(&["target/debug/demo.d"]),
         ..Case::default()
     }
 }
