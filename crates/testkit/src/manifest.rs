@@ -84,6 +84,14 @@ impl Manifest {
         self
     }
 
+    /// Leaves the modification time of `path` out, for example of a folder in which a file was replaced.
+    pub fn without_mtime_of(mut self, path: &str) -> Self {
+        if let Some(node) = self.0.get_mut(path.as_bytes()) {
+            node.mtime = None;
+        }
+        self
+    }
+
     /// Leaves out the folder itself.
     pub fn without_root(mut self) -> Self {
         self.0.remove(&Vec::new());

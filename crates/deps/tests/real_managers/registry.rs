@@ -91,9 +91,11 @@ fn answer(mut stream: TcpStream, folder: &Path, shared: &Shared) -> std::io::Res
         return stream.write_all(head.as_bytes());
     };
     let length = content.len();
+    // Without a date, clients do not know the age.
+    let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: {age}\r\n\
-         Connection: close\r\n\r\n"
+         Date: {date}\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes())?;
     match method {

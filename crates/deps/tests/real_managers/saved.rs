@@ -177,8 +177,12 @@ impl Tree {
     }
 }
 
+/// `tree` without some files, and as if they had not been replaced.
 fn without(tree: &Manifest, paths: &[&str]) -> Manifest {
-    paths.iter().fold(tree.clone(), |tree, path| tree.without(path))
+    paths.iter().fold(tree.clone(), |tree, path| {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        tree.without(path).without_mtime_of(folder)
+    })
 }
 
 /// Saves a cache that was not there, and then is.
