@@ -59,13 +59,34 @@ pub fn install(
     }))
 }
 
-/// pnpm and Yarn complain on stdout.
+/// The end of both streams: pnpm, Yarn and Poetry complain on stdout, whatever they say on stderr.
 fn last_words(output: &Output) -> String {
-    let said = [&output.stderr, &output.stdout]
-        .into_iter()
-        .map(|bytes| String::from_utf8_lossy(bytes))
-        .find(|text| !text.trim().is_empty())
-        .unwrap_or_default();
-    let lines: Vec<&str> = said.trim().lines().collect();
-    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+    let end_of = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        let lines: Vec<&str> = text.trim().lines().collect();
+        lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+    };
+    let mut said = vec![end_of(&output.stdout), end_of(&output.stderr)];
+    said.retain(|text| !text.is_empty());
+    said.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_on_stdout_is_heard_beside_a_notice_on_stderr() {
+        let output = |stdout: &str, stderr: &str| Output {
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        };
+        assert_eq!(
+            last_words(&output("no such package\n", "making an environment\n")),
+            "no such package\nmaking an environment"
+        );
+        let lines: String = (0..30).map(|line| format!("{line}\n")).collect();
+        let said = last_words(&output("", &lines));
+        assert_eq!(said.lines().next(), Some("10"), "only the end is kept");
+    }
 }

@@ -8,7 +8,7 @@ use std::{
         ffi::{OsStrExt as _, OsStringExt as _},
         fs::MetadataExt as _,
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// How many differences a report lists.
@@ -40,9 +40,25 @@ pub struct Node {
 impl Manifest {
     /// Lists `folder`, which is itself the entry with the empty path.
     pub fn of(folder: impl AsRef<Path>) -> Self {
+        Self::listed([(folder.as_ref().to_owned(), Vec::new())])
+    }
+
+    /// Lists only `parts` of `folder`, each with everything below it; parts that do not exist are left out.
+    pub fn of_parts<P: AsRef<Path>>(folder: impl AsRef<Path>, parts: impl IntoIterator<Item = P>) -> Self {
+        let parts = parts.into_iter().map(|part| {
+            let part = part.as_ref();
+            (folder.as_ref().join(part), part.as_os_str().as_bytes().to_vec())
+        });
+        Self::listed(parts.filter(|(path, _)| path.symlink_metadata().is_ok()))
+    }
+
+    /// Lists folders and files by the names given.
+    fn listed(tops: impl IntoIterator<Item = (PathBuf, Vec<u8>)>) -> Self {
         let mut nodes = BTreeMap::new();
         let mut links: HashMap<(u64, u64), Vec<Vec<u8>>> = HashMap::new();
-        visit(folder.as_ref(), Vec::new(), &mut nodes, &mut links);
+        for (path, name) in tops {
+            visit(&path, name, &mut nodes, &mut links);
+        }
         for mut names in links.into_values().filter(|names| names.len() > 1) {
             names.sort();
             for name in &names {
@@ -65,6 +81,14 @@ impl Manifest {
         let below = format!("{path}/");
         self.0
             .retain(|name, _| name != path.as_bytes() && !name.starts_with(below.as_bytes()));
+        self
+    }
+
+    /// Leaves the modification time of `path` out, for example of a folder in which a file was replaced.
+    pub fn without_mtime_of(mut self, path: &str) -> Self {
+        if let Some(node) = self.0.get_mut(path.as_bytes()) {
+            node.mtime = None;
+        }
         self
     }
 
@@ -229,5 +253,18 @@ mod tests {
             .map(|line| line.split_whitespace().nth(1).unwrap())
             .collect();
         assert_eq!(paths, ["link", "one", "two"]);
+    }
+
+    #[test]
+    fn parts_are_listed_by_their_paths_in_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a/b/file", "a/other"] {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, name).unwrap();
+        }
+        let parts = Manifest::of_parts(folder.path(), ["a/b", "gone"]);
+        let names: Vec<_> = parts.nodes().keys().map(|name| show(name)).collect();
+        assert_eq!(names, ["a/b", "a/b/file"]);
     }
 }

@@ -94,8 +94,11 @@ fn maven(project: &Project<'_>) -> Result<Draft, DepsError> {
     ))
 }
 
-/// `~/.m2/repository`, or what the user's own `settings.xml` says.
+/// Where the variables or the user's own `settings.xml` say, or `~/.m2/repository`.
 fn local_repository(host: &Host) -> Result<PathBuf, DepsError> {
+    if let Some(folder) = java_property(host, "maven.repo.local") {
+        return Ok(folder);
+    }
     let settings =
         files::read_text(&host.home.join(".m2/settings.xml"), MAX_CONFIG_BYTES)?.unwrap_or_default();
     let named = settings
@@ -105,6 +108,18 @@ fn local_repository(host: &Host) -> Result<PathBuf, DepsError> {
         .map(PathBuf::from)
         .filter(|path| path.is_absolute());
     Ok(named.unwrap_or_else(|| host.home.join(".m2/repository")))
+}
+
+/// The absolute path that a property of Maven's command line or of its Java is set to.
+fn java_property(host: &Host, name: &str) -> Option<PathBuf> {
+    let option = format!("-D{name}=");
+    ["MAVEN_ARGS", "MAVEN_OPTS"]
+        .into_iter()
+        .filter_map(|variable| host.var(variable)?.to_str())
+        .flat_map(str::split_whitespace)
+        .find_map(|word| word.strip_prefix(&option))
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
 }
 
 fn gradle(project: &Project<'_>) -> Result<Draft, DepsError> {
@@ -123,6 +138,8 @@ fn gradle(project: &Project<'_>) -> Result<Draft, DepsError> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::testing::Sandbox;
 
@@ -161,5 +178,17 @@ mod tests {
             "<localRepository>${user.home}/m2</localRepository>",
         );
         assert_eq!(local_repository(&sandbox.host).unwrap(), home.join("m2"));
+    }
+
+    #[test]
+    fn the_environment_moves_the_repository() {
+        let mut sandbox = Sandbox::new();
+        sandbox.write_home(".m2/settings.xml", "<localRepository>/settings</localRepository>");
+        sandbox.set_env("MAVEN_OPTS", "-Xmx1g -Dmaven.repo.local=/options -Dother=1");
+        assert_eq!(local_repository(&sandbox.host).unwrap(), Path::new("/options"));
+        sandbox.set_env("MAVEN_ARGS", "-Dmaven.repo.local=/arguments");
+        assert_eq!(local_repository(&sandbox.host).unwrap(), Path::new("/arguments"));
+        sandbox.set_env("MAVEN_ARGS", "-Dmaven.repo.local=relative");
+        assert_eq!(local_repository(&sandbox.host).unwrap(), Path::new("/settings"));
     }
 }

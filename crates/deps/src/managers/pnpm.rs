@@ -1,6 +1,7 @@
 //! pnpm: `node_modules` of every workspace, and its store.
 
 use std::{
+    fs::File,
     io::Write as _,
     path::{Path, PathBuf},
 };
@@ -168,7 +169,7 @@ fn store_folder(host: &Host, npmrc: &Npmrc) -> PathBuf {
 }
 
 /// Tells a restored `node_modules` which store it belongs to: pnpm notes the store's path, which has another machine's home
-/// in it, and where the note differs it installs everything again.
+/// in it, and where the note differs it installs everything again. All else stays as restored, the folder's time too.
 pub(crate) fn note_store(folder: &Path, store: &Path) -> Result<(), DepsError> {
     let note = folder.join("node_modules/.modules.yaml");
     let (Some(text), Some(store)) = (files::read_text(&note, MAX_CONFIG_BYTES)?, store.to_str()) else {
@@ -176,7 +177,7 @@ pub(crate) fn note_store(folder: &Path, store: &Path) -> Result<(), DepsError> {
     };
     let store = Value::from(store).to_string();
     let noted: Vec<String> = text
-        .lines()
+        .split('\n')
         .map(|line| match line.split_once("storeDir") {
             // JSON since pnpm 8, YAML before; a JSON string is one in YAML too.
             Some(("  \"", rest)) if rest.starts_with("\": ") => {
@@ -187,16 +188,25 @@ pub(crate) fn note_store(folder: &Path, store: &Path) -> Result<(), DepsError> {
             _ => line.to_owned(),
         })
         .collect();
+    let noted = noted.join("\n");
+    if noted == text {
+        return Ok(());
+    }
+    let modules = folder.join("node_modules");
+    let modified = modules.metadata().and_then(|metadata| metadata.modified());
+    let modified = modified.at("look at", &modules)?;
     let permissions = note.metadata().at("look at", &note)?.permissions();
     let mut temp = publish::temp_beside(&note)?;
-    temp.write_all(noted.join("\n").as_bytes())
-        .at("write", temp.path())?;
+    temp.write_all(noted.as_bytes()).at("write", temp.path())?;
     temp.as_file()
         .set_permissions(permissions)
         .at("change the mode of", temp.path())?;
     temp.persist(&note)
         .map_err(|error| error.error)
         .at("rename a temporary file to", &note)?;
+    File::open(&modules)
+        .and_then(|modules| modules.set_modified(modified))
+        .at("set the time of", &modules)?;
     Ok(())
 }
 
@@ -216,6 +226,8 @@ pub(crate) fn why_stale(lockfile: &Path, folder: &Path) -> Result<Option<String>
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
     use crate::testing::Sandbox;
 
@@ -282,6 +294,33 @@ mod tests {
             note("skipped: []\nstoreDir: /a/v3"),
             "skipped: []\nstoreDir: \"/b/v10\""
         );
+    }
+
+    #[test]
+    fn noting_the_store_leaves_the_time_of_the_folder() {
+        let sandbox = sandbox();
+        sandbox.write("node_modules/.modules.yaml", "storeDir: /a/v3\n");
+        let modules = File::open(sandbox.folder().join("node_modules")).unwrap();
+        let then = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
+        modules.set_modified(then).unwrap();
+        note_store(&sandbox.folder(), Path::new("/b/v10")).unwrap();
+        assert_eq!(modules.metadata().unwrap().modified().unwrap(), then);
+    }
+
+    #[test]
+    fn a_note_that_is_right_is_not_written_again() {
+        let sandbox = sandbox();
+        sandbox.write("node_modules/.modules.yaml", "storeDir: \"/b/v10\"\n");
+        let note = File::open(sandbox.folder().join("node_modules/.modules.yaml")).unwrap();
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        note.set_modified(then).unwrap();
+        note_store(&sandbox.folder(), Path::new("/b/v10")).unwrap();
+        let found = sandbox
+            .folder()
+            .join("node_modules/.modules.yaml")
+            .metadata()
+            .unwrap();
+        assert_eq!(found.modified().unwrap(), then);
     }
 
     #[test]
