@@ -100,6 +100,24 @@ fn an_unchanged_tree_is_not_read_again() {
 }
 
 #[test]
+fn a_folder_that_does_not_change_is_not_forgotten_before_others() {
+    let bench = Bench::new();
+    write(bench.from().join("d/file"), "x");
+    save_at(&bench, "one", later(), &NoProgress);
+    let folder = bench.temp.path().join("stat-cache");
+    let file = std::fs::read_dir(&folder)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    touch(&file, 1000, 0);
+    save_at(&bench, "two", later(), &NoProgress);
+    let age = std::fs::metadata(&file).unwrap().modified().unwrap().elapsed();
+    assert!(age.unwrap().as_secs() < 60);
+}
+
+#[test]
 fn of_a_changed_tree_only_the_change_is_read_and_all_is_restored() {
     let bench = Bench::new();
     let folder = bench.from().join("d");
