@@ -22,6 +22,7 @@ mod mount;
 mod outage;
 mod output;
 mod pull;
+mod reflink;
 mod remote;
 mod save_restore;
 mod seed;

@@ -1,8 +1,8 @@
 //! What the system said of the files of the last save of a folder: by it the next one knows which did not change.
 //!
 //! A file is known again by device, inode, size, modification time and time of change. The last one nobody can set, and
-//! every write moves it on, as far as the kernel's clock ticks (one through a memory map only when it is written back): a file that changed just before the save is not noted, since
-//! one more change within the same tick would not show.
+//! every write moves it on, as far as the kernel's clock ticks (one through a memory map only when it is written back): a file
+//! that changed just before the save is not noted, since one more change within the same tick would not show.
 
 use std::path::{Path, PathBuf};
 
@@ -94,6 +94,11 @@ impl StatCache {
             }
             let _ = publish::replace(file, &self.encode(), Durability::Cached);
         }
+    }
+
+    /// Puts off that the cache at `file` is forgotten.
+    pub(super) fn mark_used(file: &Path) {
+        let _ = on_disk::touch(file);
     }
 
     fn encode(&self) -> Vec<u8> {

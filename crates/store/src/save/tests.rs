@@ -1,10 +1,10 @@
 //! What a save stores, and what it does not.
 
-use std::path::Path;
+use std::{path::Path, sync::atomic::Ordering};
 
 use super::*;
 use crate::{
-    NoProgress, PruneStore as _, SpecialKind,
+    ContentId, ContentKind, NoProgress, PruneStore as _, SpecialKind, Step,
     testing::{Bench, noise, write},
 };
 

@@ -40,6 +40,8 @@ pub(super) struct Unchanged {
     same: Vec<Option<u32>>,
     /// Whether all that is the same has the mode and the time it had.
     same_meta: bool,
+    /// Whether files were read to find that out: what was noted of them is outdated.
+    pub(super) was_read: bool,
 }
 
 /// A part of the stream.
@@ -140,6 +142,7 @@ impl LastSave {
             last: self,
             same,
             same_meta,
+            was_read: !doubtful.is_empty(),
         })
     }
 }

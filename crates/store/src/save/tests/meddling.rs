@@ -2,6 +2,8 @@
 
 use std::{fs, os::unix::fs::FileExt as _};
 
+use jiff::ToSpan as _;
+
 use super::*;
 use crate::testing::{manifest, touch};
 
@@ -38,9 +40,18 @@ impl<F: Fn() + Send + Sync> Progress for Meddler<F> {
     fn warn(&self, _warning: &Warning) {}
 }
 
-/// Saves `d`, and meddles meanwhile.
+/// Saves `d` as `k`, and meddles meanwhile.
 fn save_while(
     bench: &Bench,
+    moment: Moment,
+    meddle: impl Fn() + Send + Sync,
+) -> Result<(Saved, Vec<String>), SaveError> {
+    save_as_while(bench, "k", moment, meddle)
+}
+
+fn save_as_while(
+    bench: &Bench,
+    key: &str,
     moment: Moment,
     meddle: impl Fn() + Send + Sync,
 ) -> Result<(Saved, Vec<String>), SaveError> {
@@ -49,7 +60,11 @@ fn save_while(
         once: std::sync::Once::new(),
         meddle,
     };
-    let options = bench.save_options("k", &["d"]);
+    let options = SaveOptions {
+        // Long after the files were written: what was seen of them is settled.
+        now: Timestamp::now() + 1.hour(),
+        ..bench.save_options(key, &["d"])
+    };
     let outcome = save(
         &*bench.store,
         None,
@@ -191,4 +206,28 @@ fn a_path_to_save_that_vanishes_is_an_error() {
         });
         assert!(matches!(saved, Err(SaveError::NotFound { .. })), "{saved:?}");
     }
+}
+
+#[test]
+fn what_was_stored_before_a_file_turned_out_to_have_changed_counts() {
+    let bench = Bench::new();
+    let d = bench.from().join("d");
+    write(d.join("a"), "x");
+    write(d.join("b"), noise(8 << 20, 1));
+    save_as_while(&bench, "one", Moment::Begun(Step::Scan), || {}).unwrap();
+    write(d.join("a"), noise(20 << 20, 2));
+    let changed = noise(8 << 20, 3);
+    let (saved, warnings) = save_as_while(&bench, "two", Moment::Begun(Step::Read), || {
+        fs::OpenOptions::new()
+            .write(true)
+            .open(d.join("b"))
+            .unwrap()
+            .write_all_at(&changed, 0)
+            .unwrap();
+    })
+    .unwrap();
+    assert_eq!(warnings, [""; 0]);
+    assert!((28 << 20..30 << 20).contains(&saved.stored_bytes), "{saved:?}");
+    bench.restore("two");
+    assert!(fs::read(bench.to().join("d/b")).unwrap() == changed);
 }

@@ -104,6 +104,24 @@ fn an_unchanged_tree_is_not_read_again() {
 }
 
 #[test]
+fn a_folder_that_does_not_change_is_not_forgotten_before_others() {
+    let bench = Bench::new();
+    write(bench.from().join("d/file"), "x");
+    save_at(&bench, "one", later(), &NoProgress);
+    let folder = bench.temp.path().join("stat-cache");
+    let file = std::fs::read_dir(&folder)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    touch(&file, 1000, 0);
+    save_at(&bench, "two", later(), &NoProgress);
+    let age = std::fs::metadata(&file).unwrap().modified().unwrap().elapsed();
+    assert!(age.unwrap().as_secs() < 60);
+}
+
+#[test]
 fn of_a_changed_tree_only_the_change_is_read_and_all_is_restored() {
     let bench = Bench::new();
     let folder = bench.from().join("d");
@@ -185,6 +203,16 @@ fn a_tree_made_anew_is_compared_with_the_nearest_snapshot_and_only_the_change_is
     assert!(stored < 2 << 20, "{stored} bytes were stored");
     assert_eq!(two.reused_bytes + two.new_chunk_bytes, two.content_bytes);
     assert_restores(&bench, "key-two");
+
+    // What was compared is known from then on.
+    let reading = Reading::default();
+    save_at(&bench, "key-two-again", later(), &reading);
+    assert_eq!(reading.compared.load(Ordering::Relaxed), 0);
+    std::fs::remove_dir_all(bench.temp.path().join("stat-cache")).unwrap();
+    save_at(&bench, "key-two-elsewhere", later(), &NoProgress);
+    let reading = Reading::default();
+    save_at(&bench, "key-two-elsewhere-again", later(), &reading);
+    assert_eq!(reading.compared.load(Ordering::Relaxed), 0);
 
     // The same files with other times are another tree, of which nothing is stored but the listing.
     touch(folder.join("03/3"), 1000, 5);
