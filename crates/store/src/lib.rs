@@ -1,7 +1,7 @@
 //! The store: packs, snapshots and entries, on any medium, and the engines that save and restore trees through it.
 //!
 //! Owns: the formats (`docs/design/store-format.md`), the [`Store`] trait with its media and wrappers, saving,
-//! restoring, verifying and evicting. Knows nothing of Git, package managers, tasks or images.
+//! restoring, mounting, verifying and evicting. Knows nothing of Git, package managers, tasks or images.
 //!
 //! Invariants:
 //! - content is named by its digest and checked against it whenever it comes from anywhere remote;

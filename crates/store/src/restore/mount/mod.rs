@@ -73,9 +73,9 @@ fn explain(error: Errno) -> String {
     match error {
         Errno::PERM => "only root may mount".to_owned(),
         Errno::NODEV => "this kernel has no EROFS or no overlayfs".to_owned(),
-        // That it wants a block device; that it does not know an option, or that the folder's file system takes no layers.
+        // That it wants a block device; that it does not know an option, reads no files there, or puts no layers there.
         Errno::NOTBLK | Errno::INVAL => {
-            "mounting an image takes Linux 6.15 or newer, and a folder that is not on overlayfs itself"
+            "it takes Linux 6.15 or newer, and a store and a folder on a disk, not on overlayfs or tmpfs"
                 .to_owned()
         }
         error => format!("the kernel does not mount it: {}", std::io::Error::from(error)),
