@@ -90,7 +90,8 @@ fn pip_works_from_what_was_restored() {
     );
     let by_name = "from-wheel==1.0\nfrom-source==1.0\n";
     let case = Case {
-        program: "python3",
+        program: "pip",
+        variable: Some("HEADSTART_TEST_PIP"),
         files: files([("requirements.txt", by_name), ("by-url.txt", &by_url)]),
         env: vec![
             ("PIP_INDEX_URL", index.url()),
@@ -102,12 +103,12 @@ fn pip_works_from_what_was_restored() {
         setup: &[
             "sh",
             "-c",
-            "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt",
+            "python3 -m venv --without-pip .venv && pip --python .venv install -r requirements.txt",
         ],
         install: Some(&[
             "sh",
             "-c",
-            "python3 -m venv .venv && .venv/bin/pip install -r by-url.txt",
+            "python3 -m venv --without-pip .venv && pip --python .venv install -r by-url.txt",
         ]),
         check: &[".venv/bin/python", "-c", "import from_wheel, from_source"],
         ..Case::default()
@@ -115,15 +116,14 @@ fn pip_works_from_what_was_restored() {
     let Some(saved) = Saved::by(&case, &["pip-cache"]) else {
         return;
     };
-    // By name, pip asks the index what there is, and then has it all.
+    // By name, pip may ask the index what there is, and then has it all.
     index.registry.take_asked();
     let second = saved.restored(&[Holds::Downloads]);
     let install = [&["env", "no_proxy=127.0.0.1"], case.setup].concat();
     second.machine.must_run(&install);
     second.machine.must_run(case.check);
-    let mut asked = index.registry.take_asked();
-    asked.sort();
-    assert_eq!(asked, ["/simple/from-source/", "/simple/from-wheel/"]);
+    let asked = index.registry.take_asked();
+    assert!(!asked.iter().any(|path| path.starts_with("/files/")), "{asked:?}");
     // By URL it needs nobody.
     drop(index);
     saved.installs_from_the_downloads();
