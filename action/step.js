@@ -82,12 +82,27 @@ function find(mayBuild) {
   return mayBuild ? build() : null;
 }
 
-/** Builds it where a later job on this runner finds it; once for each checkout of the action. */
+/** What the program is built from, in the checkout of the action. */
+const SOURCES = ['Cargo.toml', 'Cargo.lock', 'cli', 'crates', 'cache-server'];
+
+/** Feeds a hash what a file, or all files in a folder, are named and hold. What is not there counts as that. */
+function digest(hash, root, name) {
+  const file = path.join(root, name);
+  const stat = fs.statSync(file, { throwIfNoEntry: false });
+  if (stat && stat.isDirectory()) {
+    for (const below of fs.readdirSync(file).sort()) digest(hash, root, `${name}/${below}`);
+  } else if (stat) {
+    hash.update(`${name}\0${stat.size}\0`).update(fs.readFileSync(file));
+  }
+}
+
+/** Builds it where a later job on this runner finds it; once for each state of the sources. */
 function build() {
   const source = path.resolve(__dirname, '..');
   const base = process.env.RUNNER_TOOL_CACHE || process.env.RUNNER_TEMP || os.tmpdir();
-  const version = crypto.createHash('sha256').update(source).digest('hex').slice(0, 16);
-  const root = path.join(base, `headstart-${version}`);
+  const hash = crypto.createHash('sha256');
+  for (const name of SOURCES) digest(hash, source, name);
+  const root = path.join(base, `headstart-${hash.digest('hex').slice(0, 16)}`);
   const program = path.join(root, 'bin', 'headstart');
   if (isProgram(program)) return program;
   info(`No headstart on PATH: building it from ${source}`);
@@ -99,13 +114,16 @@ function build() {
   return null;
 }
 
-/** Runs headstart; returns the exit code of the step. A cache that is broken does not fail the job. */
+/** The exit code of a step that did nothing: a cache that is broken does not fail the job, unless it asked for that. */
+function withoutCache(words) {
+  if (words[1] !== 'restore' || input('fail-on-cache-miss').toLowerCase() !== 'true') return 0;
+  info('::error title=headstart::no cache was restored, and fail-on-cache-miss is set');
+  return FAILED;
+}
+
+/** Runs headstart; returns the exit code of the step. */
 function run(program, words) {
-  if (!program) {
-    if (words[1] !== 'restore' || input('fail-on-cache-miss').toLowerCase() !== 'true') return 0;
-    info('::error title=headstart::no cache was looked for, and fail-on-cache-miss is set');
-    return FAILED;
-  }
+  if (!program) return withoutCache(words);
   const env = { ...process.env };
   const token = input('token');
   if (token) info(`::add-mask::${escape(token)}`);
@@ -114,13 +132,10 @@ function run(program, words) {
     if (value) env[name] = value;
   }
   const ended = spawnSync(program, words, { stdio: 'inherit', env });
-  if (ended.error) {
-    warn(`${program} cannot be run: ${ended.error.message}`);
-    return 0;
-  }
-  if ([0, FAILED, WRONG_COMMAND_LINE, INTERRUPTED].includes(ended.status)) return ended.status;
-  warn(`headstart ended with ${ended.status ?? ended.signal}; the cache is not used`);
-  return 0;
+  if (!ended.error && [0, FAILED, WRONG_COMMAND_LINE, INTERRUPTED].includes(ended.status)) return ended.status;
+  const why = ended.error ? `cannot be run: ${ended.error.message}` : `ended with ${ended.status ?? ended.signal}`;
+  warn(`${program} ${why}; the cache is not used`);
+  return withoutCache(words);
 }
 
 /** Ends the step once all that was said is written. */

@@ -43,25 +43,30 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(args: StoreArgs) -> Result<Self, CommandError> {
+    /// Reads the surroundings, but no settings files.
+    pub(crate) fn without_settings(args: StoreArgs) -> Result<Self, CommandError> {
         let environment: BTreeMap<OsString, OsString> = env::vars_os().collect();
         let interrupt = interrupt::watch().map_err(|error| {
             CommandError::from_error(Kind::Failed, &error).context("cannot watch for signals")
         })?;
-        let mut context = Context {
+        Ok(Context {
             settings: Settings::default(),
             interrupt,
             environment,
             args,
-        };
-        if let Some(path) = context.var(env_vars::CONFIG)
+        })
+    }
+
+    /// Reads the settings of the system and the user.
+    pub(crate) fn load_settings(&mut self) -> Result<(), CommandError> {
+        if let Some(path) = self.var(env_vars::CONFIG)
             && !Path::new(path).exists()
         {
             let sentence = format!("{} does not exist (${})", path.display(), env_vars::CONFIG);
             return Err(CommandError::usage(sentence).hint("unset the variable, or make the file"));
         }
-        context.settings = Settings::load_user(context.user_settings_file().as_deref())?;
-        Ok(context)
+        self.settings = Settings::load_user(self.user_settings_file().as_deref())?;
+        Ok(())
     }
 
     /// A variable that is set and not empty.

@@ -133,7 +133,7 @@ impl<'a> StoreSeeds<'a> {
             if !self.context.has_home_for_store() {
                 return None;
             }
-            match self.context.open_stores(self.ui) {
+            match self.context.open_usable_stores(self.ui) {
                 Ok(stores) => Some(Opened::new(stores)),
                 Err(error) => {
                     self.ui
@@ -156,6 +156,7 @@ impl<'a> StoreSeeds<'a> {
     ) -> Arrival {
         let stores = &opened.stores;
         let options = RestoreOptions {
+            images: None,
             within: None,
             namespace: name.namespace().clone(),
             key: name.key().to_owned(),

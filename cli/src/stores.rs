@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    fs,
     ops::Sub,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
@@ -57,9 +58,28 @@ pub(crate) struct Traffic {
 impl Context {
     /// Opens the local store and, if one is named, the remote.
     pub(crate) fn open_stores(&self, ui: &Ui) -> Result<Stores, CommandError> {
+        let remote = self.remote().map(|remote| self.open_remote(&remote));
+        self.open_stores_before(ui, remote.transpose()?)
+    }
+
+    /// Opens the local store and the remote, for work that can do without: a remote that cannot be used costs a warning.
+    pub(crate) fn open_usable_stores(&self, ui: &Ui) -> Result<Stores, CommandError> {
+        let remote = self.remote().map(|remote| self.open_remote(&remote));
+        let remote = remote.transpose().unwrap_or_else(|error| {
+            ui.warn(format_args!(
+                "{}; the local store is used alone",
+                error.one_line()
+            ));
+            None
+        });
+        self.open_stores_before(ui, remote)
+    }
+
+    /// Opens the local store, and puts it in front of `remote`.
+    fn open_stores_before(&self, ui: &Ui, remote: Option<Arc<dyn Store>>) -> Result<Stores, CommandError> {
         let (local, stand_in) = match self.open_local_store() {
             Ok(local) => (local, None),
-            Err(error) if self.remote().is_some() => {
+            Err(error) if remote.is_some() => {
                 let Some((local, folder)) = stand_in() else {
                     return Err(error);
                 };
@@ -71,27 +91,20 @@ impl Context {
             }
             Err(error) => return Err(error),
         };
-        let runtime = new_runtime()?;
-        let tiers = match self.remote() {
-            None => {
-                if let Some(Setting { value, origin }) = &self.settings.proposed_remote {
-                    ui.status(format_args!(
-                        "{origin} proposes the remote {value}; --remote {value} uses it."
-                    ));
-                }
-                None
-            }
-            Some(remote) => {
-                let remote = self.open_remote(&remote)?;
-                let bars = ui.progress();
-                let warn = move |warning| {
-                    bars.warn(&CommandError::from_error(Kind::Failed, &warning).one_line());
-                };
-                Some(TieredStore::new(Arc::new(local.clone()), remote, warn))
-            }
-        };
+        if let (None, Some(Setting { value, origin })) = (self.remote(), &self.settings.proposed_remote) {
+            ui.status(format_args!(
+                "{origin} proposes the remote {value}; --remote {value} uses it."
+            ));
+        }
+        let tiers = remote.map(|remote| {
+            let bars = ui.progress();
+            let warn = move |warning| {
+                bars.warn(&CommandError::from_error(Kind::Failed, &warning).one_line());
+            };
+            TieredStore::new(Arc::new(local.clone()), remote, warn)
+        });
         Ok(Stores {
-            runtime,
+            runtime: new_runtime()?,
             local,
             tiers,
             _stand_in: stand_in,
@@ -191,6 +204,11 @@ pub(crate) fn new_runtime() -> Result<Runtime, CommandError> {
 /// Where a local store keeps expanded files.
 pub(crate) fn pool_dir(local: &LocalStore) -> PathBuf {
     local.folder().join("pool")
+}
+
+/// Where a local store keeps images of snapshots.
+pub(crate) fn images_dir(local: &LocalStore) -> PathBuf {
+    local.folder().join("images")
 }
 
 impl Stores {
@@ -305,6 +323,13 @@ impl Stores {
     /// Where the local store keeps expanded files.
     pub(crate) fn pool_dir(&self) -> PathBuf {
         pool_dir(&self.local)
+    }
+
+    /// Where the local store keeps images of snapshots until the system is started anew, since they are not synced; `None` where it
+    /// does not tell when it was.
+    pub(crate) fn images_dir(&self) -> Option<PathBuf> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(images_dir(&self.local).join(boot.trim()))
     }
 
     /// Where saves note what they saw on disk.

@@ -21,13 +21,16 @@ const BINARY: &str = env!("CARGO_BIN_EXE_headstart");
 struct Runner<'a> {
     env: &'a TestEnv,
     folder: PathBuf,
+    /// The folder of the action's scripts.
+    action: PathBuf,
 }
 
 impl<'a> Runner<'a> {
     fn new(env: &'a TestEnv) -> Self {
         let folder = env.root().join("runner");
         fs::create_dir_all(&folder).unwrap();
-        Runner { env, folder }
+        let action = Path::new(env!("CARGO_MANIFEST_DIR")).join("../action");
+        Runner { env, folder, action }
     }
 
     fn variables(&self) -> Vec<(String, String)> {
@@ -84,7 +87,6 @@ impl<'a> Runner<'a> {
             skipped("the GitHub action needs node on PATH");
             return None;
         }
-        let action = Path::new(env!("CARGO_MANIFEST_DIR")).join("../action");
         let inputs = inputs
             .iter()
             .map(|(name, value)| (format!("INPUT_{}", name.to_uppercase()), (*value).to_owned()));
@@ -94,7 +96,7 @@ impl<'a> Runner<'a> {
             .map(|(name, value)| (format!("STATE_{name}"), value));
         let path = std::env::var("PATH").unwrap();
         let output = Command::new("node")
-            .arg(action.join(script))
+            .arg(self.action.join(script))
             .env_clear()
             .env("PATH", format!("{}:{path}", self.folder.join("bin").display()))
             .env("HOME", self.env.home())
@@ -367,19 +369,64 @@ fn a_program_that_cannot_be_run_does_not_fail_the_job() {
         ("key", "k"),
     ];
     assert!(ended(&runner.step("main.js", &inputs).unwrap(), 0).contains("SIGKILL"));
+    // It asked for a failure.
+    let no_program = broken.join("not-a-folder");
+    for program in [&broken, &no_program] {
+        let strict = [
+            ("headstart", program.to_str().unwrap()),
+            ("path", "dist"),
+            ("key", "k"),
+            ("fail-on-cache-miss", "true"),
+        ];
+        assert!(ended(&runner.step("main.js", &strict).unwrap(), 1).contains("::error"));
+        let _ = ended(&runner.step("post.js", &strict).unwrap(), 0);
+    }
+}
+
+/// Puts a cargo on the runner's PATH that does what `cargo install … --root DIR` does: it leaves the program in DIR/bin. Each
+/// run adds a line to the file returned.
+fn cargo_that_copies(runner: &Runner<'_>) -> PathBuf {
+    let log = runner.env.root().join("cargo.log");
+    let script = format!(
+        "echo \"$@\" >> '{}'; for root; do :; done; mkdir -p \"$root/bin\"; cp '{BINARY}' \"$root/bin/headstart\"",
+        log.display()
+    );
+    program(&runner.folder.join("bin/cargo"), &script);
+    log
+}
+
+#[test]
+fn the_action_builds_again_when_its_sources_changed() {
+    let env = machine();
+    let mut runner = Runner::new(&env);
+    let log = cargo_that_copies(&runner);
+    let scripts = runner.action.clone();
+    let inputs = [("headstart", ""), ("path", "dist"), ("key", "k")];
+    for (checkout, source, builds) in [("one", "1", 1), ("two", "1", 1), ("one", "2", 2), ("two", "1", 2)] {
+        let checkout = env.root().join(checkout);
+        for folder in ["action", "cli/src"] {
+            fs::create_dir_all(checkout.join(folder)).unwrap();
+        }
+        for script in names(&scripts) {
+            fs::copy(scripts.join(&script), checkout.join("action").join(&script)).unwrap();
+        }
+        fs::write(checkout.join("cli/src/main.rs"), source).unwrap();
+        runner.action = checkout.join("action");
+        runner.next_job();
+        let Some(main) = runner.step("main.js", &inputs) else {
+            return;
+        };
+        let _ = ended(&main, 0);
+        let built = fs::read_to_string(&log).unwrap();
+        assert_eq!(built.lines().count(), builds, "{built}");
+    }
 }
 
 #[test]
 fn the_action_builds_a_program_once_where_there_is_none() {
     let env = machine();
     let runner = Runner::new(&env);
-    let log = env.root().join("cargo.log");
-    // `cargo install … --root DIR`, which leaves the program in DIR/bin.
-    let script = format!(
-        "echo \"$@\" >> '{}'; for root; do :; done; mkdir -p \"$root/bin\"; cp '{BINARY}' \"$root/bin/headstart\"",
-        log.display()
-    );
-    program(&runner.folder.join("bin/cargo"), &script);
+    let log = cargo_that_copies(&runner);
     let inputs = [("headstart", ""), ("path", "dist"), ("key", "k")];
     for _ in 0..2 {
         runner.next_job();
@@ -453,6 +500,105 @@ fn what_goes_wrong_with_the_cache_never_fails_the_job() {
 }
 
 #[test]
+fn a_remote_that_cannot_be_used_leaves_the_local_store() {
+    let env = machine();
+    many_files(&env.path("dist"), 10);
+    fs::write(env.path("go.mod"), "module example.com/x\n\ngo 1.21\n").unwrap();
+    let settings =
+        "[[deps.cache]]\nname = 'dist'\npaths = ['dist']\nkey-files = ['go.mod']\n[deps]\ndisable = ['go']\n";
+    fs::write(env.path("headstart.toml"), settings).unwrap();
+    let step = |step: &str, args: &[&str]| {
+        let command = env
+            .headstart()
+            .args(["ci", step, "--json", "--remote", "bogus://x"]);
+        command.args(args).run().success()
+    };
+    for args in [["--path", "dist", "--key", "k"].as_slice(), &[]] {
+        let saved = step("save", args).says("bogus");
+        assert_eq!(saved.json()["caches"][0]["outcome"], "saved", "{saved:?}");
+        let restored = step("restore", args).says("the local store is used alone");
+        assert_eq!(restored.stderr().matches("warning").count(), 1, "{restored:?}");
+        assert_eq!(restored.json()["hit"], "exact", "{restored:?}");
+        let looked_up = step("restore", &[args, &["--lookup-only"]].concat());
+        assert_eq!(looked_up.json()["hit"], "exact", "{looked_up:?}");
+    }
+}
+
+#[test]
+fn settings_that_are_not_understood_are_a_miss_that_later_steps_are_told_of() {
+    let env = machine();
+    let runner = Runner::new(&env);
+    let settings = env.root().join("bad.toml");
+    fs::write(&settings, "nonsense = 1\n").unwrap();
+    let run = |args: &[&str]| {
+        let command = env.headstart().envs(runner.variables());
+        command.env("HEADSTART_CONFIG", &settings).args(args).run()
+    };
+    let _ = run(&["ci", "restore", "--path", "dist", "--key", "k"])
+        .success()
+        .says("nonsense");
+    assert_eq!(runner.output("cache-hit"), "");
+    assert_eq!(runner.output("cache-primary-key"), "k");
+    assert_eq!(runner.values("state")["HEADSTART_PRIMARY_KEY"], "k");
+    let found = run(&["ci", "restore", "--json", "--dotenv", "cache.env"]).success();
+    assert_eq!(found.json()["hit"], "miss");
+    assert!(
+        fs::read_to_string(env.path("cache.env"))
+            .unwrap()
+            .contains("HEADSTART_CACHE_HIT=\n")
+    );
+    let strict = [
+        "ci",
+        "restore",
+        "--path",
+        "dist",
+        "--key",
+        "k",
+        "--fail-on-cache-miss",
+    ];
+    let _ = run(&strict).code(2);
+    let saved = run(&["ci", "save", "--json", "--path", "dist", "--key", "k"]).success();
+    assert_eq!(saved.json()["caches"].as_array().unwrap().len(), 0, "{saved:?}");
+    let _ = run(&["ci", "save", "--path", ".", "--key", "k"]).code(2);
+}
+
+#[test]
+fn exclusions_take_away_from_what_patterns_find() {
+    let env = machine();
+    for folder in ["packages/a/dist", "packages/b/dist"] {
+        many_files(&env.path(folder), 5);
+    }
+    let paths = ["--path", "packages/*/dist\n!packages/b/dist", "--key", "k"];
+    let _ = env.headstart().args(["ci", "save"]).args(paths).run().success();
+    for package in ["a", "b"] {
+        fs::remove_dir_all(env.path("packages").join(package)).unwrap();
+    }
+    let restored = env
+        .headstart()
+        .args(["ci", "restore", "--json"])
+        .args(paths)
+        .run()
+        .success();
+    assert_eq!(restored.json()["hit"], "exact");
+    assert_eq!(names(&env.path("packages")), ["a"]);
+    // A folder that is named is saved whole, and that is said.
+    let paths = [
+        "--path",
+        "packages\n!packages/a/dist/package-000",
+        "--key",
+        "whole",
+    ];
+    let saved = env
+        .headstart()
+        .args(["ci", "save", "--json"])
+        .args(paths)
+        .run()
+        .success();
+    let saved = saved.says("!packages/a/dist/package-000 excludes nothing");
+    assert_eq!(saved.json()["caches"][0]["files"], 5);
+}
+
+#[test]
 fn a_damaged_store_is_a_miss() {
     let env = machine();
     many_files(&env.path("dist"), 10);
@@ -485,7 +631,7 @@ fn hostile_values_set_nothing_and_say_nothing_to_the_runner() {
         .code(2);
     assert!(wrong.stderr().contains("control character"), "{}", wrong.stderr());
     assert_eq!(runner.text("output"), "");
-    for path in ["!dist", ".", "~", "/", "..", "a[", "dist\n\u{1b}[2J"] {
+    for path in ["!dist", "dist\n!..", ".", "~", "/", "..", "a[", "dist\n\u{1b}[2J"] {
         let _ = runner
             .run(&["ci", "restore", "--path", path, "--key", "k"])
             .code(2)

@@ -14,6 +14,7 @@ mod restore;
 mod save;
 mod seed;
 mod try_;
+mod unmount;
 
 use clap::{Args, Parser, Subcommand};
 use headstart_store::Namespace;
@@ -78,6 +79,7 @@ enum Command {
     Ci(ci::CiCommand),
     Save(save::SaveArgs),
     Restore(restore::RestoreArgs),
+    Unmount(unmount::UnmountArgs),
     #[command(subcommand)]
     Cache(cache::CacheCommand),
     Doctor(doctor::DoctorArgs),
@@ -100,11 +102,14 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
     if let Command::Completions(args) = cli.command {
         return completions::run(ui, args);
     }
-    let context = match (Context::new(cli.global.store), &cli.command) {
+    let mut context = Context::without_settings(cli.global.store)?;
+    match (context.load_settings(), &cli.command) {
         // Settings that are not understood cost a job its cache, never its result.
-        (Err(error), Command::Ci(command)) => return ci::run_without_settings(ui, command, error),
-        (context, _) => context?,
-    };
+        (Err(error), Command::Ci(command)) => {
+            return ci::run_without_settings(ui, &context, command, error);
+        }
+        (loaded, _) => loaded?,
+    }
     match cli.command {
         Command::Bootstrap(args) => bootstrap::run(ui, context, args),
         Command::Clone(args) => clone::run(ui, &context, args),
@@ -116,6 +121,7 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
         Command::Ci(command) => ci::run(ui, &context, command),
         Command::Save(args) => save::run(ui, &context, args),
         Command::Restore(args) => restore::run(ui, &context, args),
+        Command::Unmount(args) => unmount::run(ui, args),
         Command::Cache(command) => cache::run(ui, &context, command),
         Command::Doctor(args) => doctor::run(ui, &context, args),
         Command::Try(args) => try_::run(ui, &context, args),

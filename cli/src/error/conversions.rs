@@ -4,7 +4,7 @@ use headstart_deps::DepsError;
 use headstart_fs::PathError;
 use headstart_git::{ChangesError, CloneError, LocalError, PullError, RemoteError, seed::SeedError};
 use headstart_process::ProcessError;
-use headstart_store::{ParseEntryNameError, RestoreError, SaveError, StoreError};
+use headstart_store::{ParseEntryNameError, RestoreError, SaveError, StoreError, UnmountError};
 use headstart_tasks::TasksError;
 
 use super::{CommandError, Kind};
@@ -99,6 +99,19 @@ impl From<RestoreError> for CommandError {
                 .hint("move it away, or restore elsewhere with --root"),
             error @ RestoreError::Outside { .. } => CommandError::from_error(Kind::Failed, &error)
                 .hint("find out who wrote that entry; save under another key"),
+        }
+    }
+}
+
+impl From<UnmountError> for CommandError {
+    fn from(error: UnmountError) -> Self {
+        match error {
+            UnmountError::Io(error) => error.into(),
+            error @ UnmountError::NotMounted { .. } => {
+                CommandError::from_error(Kind::Failed, &error).hint("`mount` lists what is mounted")
+            }
+            error @ UnmountError::InUse { .. } => CommandError::from_error(Kind::Failed, &error)
+                .hint("end what works in it (`fuser -m` tells), and leave it"),
         }
     }
 }

@@ -306,6 +306,7 @@ fn store_step(step: headstart_store::Step) -> StepLabel {
         Step::Read => "Reading and compressing",
         Step::Upload => "Storing",
         Step::Plan => "Comparing",
+        Step::Compare => "Comparing contents",
         Step::Fetch => "Fetching",
         Step::WriteFiles => "Restoring files",
         Step::Verify => "Verifying",

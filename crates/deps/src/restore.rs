@@ -101,6 +101,7 @@ pub fn restore(
         key: key.clone(),
         restore_keys: Vec::new(),
         root: cache.root.clone(),
+        images: None,
         within: Some(Within::new(move |path| owner.may_restore(path))),
         link: settings.link,
         pool: settings.pool.clone(),

@@ -1,6 +1,6 @@
 //! Saves and restores a folder through a local store, and says what it cost: for measurements by hand.
 //!
-//! `tree save STORE KEY ROOT PATH...` and `tree restore STORE KEY ROOT [copy|hardlink|reflink|auto]`.
+//! `tree save STORE KEY ROOT PATH...` and `tree restore STORE KEY ROOT [copy|hardlink|reflink|auto|mount]`.
 
 use std::{error::Error, path::Path, sync::atomic::AtomicBool, time::Instant};
 
@@ -42,6 +42,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         "restore" => {
             let options = RestoreOptions {
+                images: (rest.first().map(String::as_str) == Some("mount"))
+                    .then(|| store.folder().join("images")),
                 within: None,
                 namespace: "files".parse()?,
                 key: key.clone(),

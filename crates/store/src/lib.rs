@@ -1,7 +1,7 @@
 //! The store: packs, snapshots and entries, on any medium, and the engines that save and restore trees through it.
 //!
 //! Owns: the formats (`docs/design/store-format.md`), the [`Store`] trait with its media and wrappers, saving,
-//! restoring, verifying and evicting. Knows nothing of Git, package managers, tasks or images.
+//! restoring, mounting, verifying and evicting. Knows nothing of Git, package managers, tasks or images.
 //!
 //! Invariants:
 //! - content is named by its digest and checked against it whenever it comes from anywhere remote;
@@ -14,8 +14,10 @@ mod chunker;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod content;
+mod content_check;
 mod dir_handles;
 mod entry;
+mod erofs;
 mod error;
 mod eviction;
 #[cfg(any(test, feature = "conformance"))]
@@ -32,6 +34,7 @@ mod memory;
 mod object;
 mod on_disk;
 mod pack;
+mod pairing;
 mod pool;
 mod progress;
 mod range;
@@ -54,7 +57,7 @@ pub use content::{ContentId, ContentKind};
 pub use entry::{Entry, EntryInfo, EntryName, Namespace, ParseEntryError, ParseEntryNameError};
 pub use error::StoreError;
 pub use eviction::{
-    EvictionReason, GcOutcome, GcPlan, GcPolicy, PlannedEntry, apply_gc, evict_pool, is_gc_due, plan_gc,
+    EvictionReason, GcOutcome, GcPlan, GcPolicy, PlannedEntry, apply_gc, evict_expanded, is_gc_due, plan_gc,
 };
 pub use format::FormatError;
 pub use frame::Codec;
@@ -66,8 +69,8 @@ pub use object::BucketStore;
 pub use pack::{PackChunk, PackFrame, PackTable, PackTail};
 pub use progress::{NoProgress, Progress, SpecialKind, Step, Unit, Warning};
 pub use restore::{
-    LinkMode, Lookup, RestoreError, RestoreOptions, RestoreOutcome, Restored, Within, find_entry, restore,
-    restore_beside,
+    LinkMode, Lookup, RestoreError, RestoreOptions, RestoreOutcome, Restored, UnmountError, Within,
+    find_entry, restore, restore_beside, unmount,
 };
 pub use save::{SaveError, SaveOptions, SaveOutcome, Saved, Xattrs, save, save_only};
 pub use snapshot::{ChunkRef, FrameRef, PackRef, Snapshot, Xattr};

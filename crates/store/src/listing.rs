@@ -1,7 +1,12 @@
 //! What there is on disk below some roots: folders are read in parallel, then put in path order.
 
 use std::{
-    os::fd::OwnedFd,
+    ffi::OsStr,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -59,13 +64,16 @@ pub(crate) struct ListRoot<'a> {
     pub(crate) path: PathBuf,
 }
 
+/// Whether a path is to be listed.
+pub(crate) type IsWanted<'a> = dyn Fn(&Path) -> bool + Sync + 'a;
+
 /// Lists the roots and what is below them, in path order when the roots are. What is gone before it was looked at is not
 /// listed. When it was interrupted the listing is not complete.
 ///
-/// `is_wanted` is asked about each path below the roots; what is not wanted is not looked at.
+/// `is_wanted` is asked about each path below the roots, if there is one; what is not wanted is not looked at.
 pub(crate) fn list(
     roots: &[ListRoot<'_>],
-    is_wanted: &(dyn Fn(&Path) -> bool + Sync),
+    is_wanted: Option<&IsWanted<'_>>,
     step: Step,
     progress: &dyn Progress,
     interrupt: &AtomicBool,
@@ -90,7 +98,7 @@ pub(crate) fn list(
                         item.listing = Some(listing);
                         let walk = &walk;
                         scope.spawn(move |scope| {
-                            walk.list(scope, root.parent, root.name, root.path.clone(), listing);
+                            walk.list(scope, root.parent.as_fd(), root.name, root.path.clone(), listing);
                         });
                     }
                     items.push(item);
@@ -106,7 +114,7 @@ pub(crate) fn list(
 }
 
 /// A loop over a stack of listings and not a recursion: a tree may be deeper than the stack of a thread.
-fn in_path_order(roots: Vec<Listed>, mut listings: Vec<Vec<Listed>>) -> Vec<Listed> {
+fn in_path_order(roots: Vec<Listed>, mut listings: Vec<Option<Vec<Listed>>>) -> Vec<Listed> {
     let mut all: Vec<Listed> = Vec::new();
     let mut stack = vec![(None, roots.into_iter())];
     while let Some((parent, items)) = stack.last_mut() {
@@ -116,8 +124,10 @@ fn in_path_order(roots: Vec<Listed>, mut listings: Vec<Vec<Listed>>) -> Vec<List
             continue;
         };
         if let Some(listing) = item.listing {
-            let index = all.len() as u32;
-            stack.push((Some(index), std::mem::take(&mut listings[listing]).into_iter()));
+            let Some(below) = listings[listing].take() else {
+                continue;
+            };
+            stack.push((Some(all.len() as u32), below.into_iter()));
         }
         all.push(Listed { parent, ..item });
     }
@@ -125,11 +135,11 @@ fn in_path_order(roots: Vec<Listed>, mut listings: Vec<Vec<Listed>>) -> Vec<List
 }
 
 struct Walk<'a> {
-    /// Listings of folders, by number. Numbers are given out before a folder is read.
-    listings: Mutex<Vec<Vec<Listed>>>,
+    /// Listings of folders, by number. Numbers are given out before a folder is read; one that is gone then has none.
+    listings: Mutex<Vec<Option<Vec<Listed>>>>,
     /// The first one.
     error: Mutex<Option<PathError>>,
-    is_wanted: &'a (dyn Fn(&Path) -> bool + Sync),
+    is_wanted: Option<&'a IsWanted<'a>>,
     step: Step,
     progress: &'a dyn Progress,
     interrupt: &'a AtomicBool,
@@ -138,7 +148,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn new_listing(&self) -> usize {
         let mut listings = self.listings.lock();
-        listings.push(Vec::new());
+        listings.push(None);
         listings.len() - 1
     }
 
@@ -150,7 +160,7 @@ impl Walk<'_> {
     fn list<'s>(
         &'s self,
         scope: &rayon::Scope<'s>,
-        parent: &OwnedFd,
+        parent: BorrowedFd<'_>,
         name: &[u8],
         path: PathBuf,
         listing: usize,
@@ -168,50 +178,66 @@ impl Walk<'_> {
                     item.listing = Some(listing);
                     let (folder, name) = (folder.clone(), item.name.clone());
                     let path = join(&path, &item.name);
-                    scope.spawn(move |scope| self.list(scope, &folder, &name, path, listing));
+                    scope.spawn(move |scope| match folder.fd() {
+                        Ok(folder) => self.list(scope, folder, &name, path, listing),
+                        Err(error) => self.fail(at("open", path, error)),
+                    });
                 }
-                self.listings.lock()[listing] = items;
+                self.listings.lock()[listing] = Some(items);
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.fail(error),
         }
     }
 
     fn read_folder(
         &self,
-        parent: &OwnedFd,
+        parent: BorrowedFd<'_>,
         name: &[u8],
         path: &Path,
-    ) -> Result<(OwnedFd, Vec<Listed>), PathError> {
-        let folder = fs::openat(parent, name, DIRECTORY, Mode::empty()).at("open", path)?;
+    ) -> Result<(Dir, Vec<Listed>), PathError> {
+        let opened = fs::openat(parent, name, DIRECTORY, Mode::empty());
+        let mut folder = opened.and_then(Dir::new).at("open", path)?;
         let mut items = Vec::new();
-        for entry in Dir::read_from(&folder).at("read the folder", path)? {
+        while let Some(entry) = folder.read() {
             let entry = entry.at("read the folder", path)?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." || name.starts_with(STAGING_PREFIX) {
                 continue;
             }
-            if (self.is_wanted)(&join(path, name)) {
+            if self
+                .is_wanted
+                .is_none_or(|is_wanted| is_wanted(&join(path, name)))
+            {
                 // One that is gone by now was never there.
-                items.extend(look_at(&folder, name, || join(path, name))?);
+                let folder = folder.fd().at("read the folder", path)?;
+                items.extend(look_at(folder, name, || join(path, name))?);
             }
         }
         Ok((folder, items))
     }
 }
 
-fn look_at(folder: &OwnedFd, name: &[u8], path: impl Fn() -> PathBuf) -> Result<Option<Listed>, PathError> {
-    let Some(stat) = dir_handles::look(folder, name).map_err(|error| at("look at", path(), error))? else {
-        return Ok(None);
-    };
-    let target = match dir_handles::file_type(&stat) {
-        FileType::Symlink => {
-            let target = fs::readlinkat(folder, name, Vec::new())
-                .map_err(|error| at("read the link", path(), error))?;
-            Some(target.to_bytes().into())
+fn look_at(
+    folder: impl AsFd + Copy,
+    name: &[u8],
+    path: impl Fn() -> PathBuf,
+) -> Result<Option<Listed>, PathError> {
+    loop {
+        let Some(stat) = dir_handles::look(folder, name).map_err(|error| at("look at", path(), error))?
+        else {
+            return Ok(None);
+        };
+        if dir_handles::file_type(&stat) != FileType::Symlink {
+            return Ok(Some(listed(name, &stat, None)));
         }
-        _ => None,
-    };
-    Ok(Some(listed(name, &stat, target)))
+        match fs::readlinkat(folder, name, Vec::new()) {
+            Ok(target) => return Ok(Some(listed(name, &stat, Some(target.to_bytes().into())))),
+            // It is gone, or no longer a link.
+            Err(Errno::NOENT | Errno::INVAL) => {}
+            Err(error) => return Err(at("read the link", path(), error)),
+        }
+    }
 }
 
 // The width of these fields differs between systems.
@@ -241,6 +267,5 @@ fn at(action: &'static str, path: PathBuf, error: Errno) -> PathError {
 }
 
 fn join(folder: &Path, name: &[u8]) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt as _;
-    folder.join(std::ffi::OsStr::from_bytes(name))
+    folder.join(OsStr::from_bytes(name))
 }

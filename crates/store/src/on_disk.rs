@@ -1,4 +1,4 @@
-//! Where a path leads on disk.
+//! Where a path leads on disk, and when what is there was used.
 
 use std::{
     io,
@@ -22,6 +22,24 @@ pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
         }
     }
     Ok(resolved)
+}
+
+/// Marks a file as used now, by the file system's clock.
+pub(crate) fn touch(path: &Path) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+    let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+    let times = Timestamps {
+        last_access: time(UTIME_OMIT),
+        last_modification: time(UTIME_NOW),
+    };
+    match rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()) {
+        Ok(()) => Ok(()),
+        // A shared or read-only store: it is there, and nobody here may evict from it.
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM | rustix::io::Errno::ROFS) => {
+            std::fs::metadata(path).map(drop)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub enum Step {
     Upload,
     /// Comparing a snapshot with what is on disk. In files.
     Plan,
+    /// Reading files on disk to see whether they are as a snapshot has them. In bytes of bodies.
+    Compare,
     /// Reading packs from the store. In bytes stored.
     Fetch,
     /// Making files. In files.
@@ -37,7 +39,7 @@ impl Step {
     pub fn unit(self) -> Unit {
         match self {
             Step::Scan | Step::Plan | Step::WriteFiles => Unit::Files,
-            Step::Read | Step::Upload | Step::Fetch | Step::Verify => Unit::Bytes,
+            Step::Read | Step::Upload | Step::Compare | Step::Fetch | Step::Verify => Unit::Bytes,
         }
     }
 }
@@ -80,6 +82,12 @@ pub enum Warning {
         /// Its path below the root.
         path: RelPath,
     },
+    /// A file or folder that was there when the save began vanished before it was read, or is something else by now: left
+    /// out of the snapshot.
+    Gone {
+        /// Its path below the root.
+        path: RelPath,
+    },
     /// The pool of expanded files cannot be used: files are copied instead of linked.
     Pool {
         /// Why.
@@ -87,6 +95,11 @@ pub enum Warning {
     },
     /// The file system of the root cannot share blocks between files: files are copied instead.
     NoReflink,
+    /// The tree cannot be mounted: it is restored.
+    NotMounted {
+        /// Why.
+        reason: String,
+    },
     /// An extended attribute could not be set.
     Xattr {
         /// The path below the root.
@@ -130,6 +143,7 @@ impl fmt::Display for Warning {
         match self {
             Warning::Special { path, kind } => write!(f, "{path} is a {kind}; left out"),
             Warning::Changed { path } => write!(f, "{path} changed while it was read"),
+            Warning::Gone { path } => write!(f, "{path} vanished before it was read; left out"),
             Warning::Pool { reason } => {
                 write!(
                     f,
@@ -137,6 +151,7 @@ impl fmt::Display for Warning {
                 )
             }
             Warning::NoReflink => f.write_str("this file system cannot share blocks; files are copied"),
+            Warning::NotMounted { reason } => write!(f, "restored instead of mounted: {reason}"),
             Warning::Xattr { path, name } => {
                 write!(f, "cannot set the extended attribute {name} of {path}")
             }

@@ -118,6 +118,7 @@ pub(crate) struct Bench {
     pub(crate) interrupt: AtomicBool,
     pub(crate) xattrs: Xattrs,
     pub(crate) link: LinkMode,
+    pub(crate) images: Option<PathBuf>,
 }
 
 impl Bench {
@@ -131,6 +132,7 @@ impl Bench {
             interrupt: AtomicBool::new(false),
             xattrs: Xattrs::Drop,
             link: LinkMode::Copy,
+            images: None,
         }
     }
 
@@ -182,6 +184,7 @@ impl Bench {
 
     pub(crate) fn restore_options(&self, key: &str, restore_keys: &[&str]) -> RestoreOptions {
         RestoreOptions {
+            images: self.images.clone(),
             within: None,
             namespace: "test".parse().unwrap(),
             key: key.to_owned(),

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use headstart_store::{
-    EvictionReason, GcOutcome, GcPlan, GcPolicy, apply_gc, evict_pool, is_gc_due, plan_gc,
+    EvictionReason, GcOutcome, GcPlan, GcPolicy, apply_gc, evict_expanded, is_gc_due, plan_gc,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -13,7 +13,7 @@ use crate::{
     context::Context,
     error::CommandError,
     seeds::{clones_dir, evict_unpacked, forget_gone, unpacked_dir},
-    stores::{new_runtime, pool_dir},
+    stores::{images_dir, new_runtime, pool_dir},
     ui::{Ui, bytes, count},
 };
 
@@ -116,7 +116,9 @@ pub(super) fn run(ui: &Ui, context: &Context, args: GcArgs) -> Result<(), Comman
         document.freed_bytes = freed_bytes + evict_unpacked(&unpacked_dir(&store), unused_since);
         forget_gone(&clones_dir(&store));
         // What only they and the pool had goes with the pool.
-        document.freed_bytes += evict_pool(&pool_dir(&store), unused_since, &context.interrupt)?;
+        for folder in [pool_dir(&store), images_dir(&store)] {
+            document.freed_bytes += evict_expanded(&folder, unused_since, &context.interrupt)?;
+        }
     }
     document.print(ui)
 }

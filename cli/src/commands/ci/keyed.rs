@@ -136,7 +136,8 @@ impl KeyedCache {
                     key: wanted.exact.clone(),
                     restore_keys: wanted.restore_keys.clone(),
                     root: part.root.clone(),
-                    within: Some(part.within(&self.places)),
+                    images: None,
+                    within: Some(self.paths.within(wanted.part, &self.places)),
                     link,
                     pool: Some(stores.pool_dir()),
                     xattrs: Xattrs::Drop,
@@ -191,12 +192,20 @@ impl KeyedCache {
             primary_keys: vec![self.key.clone()],
             ..Outcome::default()
         };
-        let found: Vec<_> = self
-            .paths
-            .parts
-            .iter()
-            .map(|part| part.find(&self.places))
+        let parts = &self.paths.parts;
+        let found: Vec<_> = (0..parts.len())
+            .map(|part| self.paths.find(part, &self.places))
             .collect();
+        let saved: Vec<_> = parts
+            .iter()
+            .zip(&found)
+            .flat_map(|(part, paths)| paths.iter().map(|path| path.join_to(&part.root)))
+            .collect();
+        for line in self.paths.exclusions.without_effect(&saved) {
+            ui.warn(format_args!(
+                "{line} excludes nothing: it lies in a folder that is saved whole"
+            ));
+        }
         if found.iter().all(Vec::is_empty) {
             ui.warn(format_args!(
                 "nothing is saved under {}: none of its paths exists",
@@ -206,7 +215,7 @@ impl KeyedCache {
         }
         for (number, paths) in found.into_iter().enumerate().rev() {
             let started = Instant::now();
-            let part = &self.paths.parts[number];
+            let part = &parts[number];
             let name = EntryName::new(
                 namespace(),
                 format!("{}{}", self.paths.key_prefix(number), self.key),

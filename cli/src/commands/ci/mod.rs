@@ -3,6 +3,7 @@
 //! A job must never fail because of its cache: what goes wrong with the store, the remote or the settings is a warning
 //! and a miss. Only a wrong command line, an asked-for failure on a miss and an interruption end it.
 
+mod exclusions;
 mod keyed;
 mod outcome;
 mod paths;
@@ -43,7 +44,8 @@ pub(crate) enum CiCommand {
 struct CacheArgs {
     /// What to cache: folders, files and patterns, one a line; may be repeated
     ///
-    /// Relative to the current folder, below `~/`, or absolute; `*`, `?`, `[...]` and `**` are patterns.
+    /// Relative to the current folder, below `~/`, or absolute; `*`, `?`, `[...]` and `**` are patterns, and a line that begins
+    /// with `!` takes away what it matches.
     #[arg(long = "path", value_name = "PATHS", requires = "key")]
     paths: Vec<String>,
     /// The exact key [default: caches found by lockfiles]
@@ -58,16 +60,18 @@ pub(super) fn run(ui: &Ui, context: &Context, command: CiCommand) -> Result<(), 
     }
 }
 
-/// What is left to do when the user's settings are not understood: a warning, and a miss.
+/// What is left to do when the user's settings are not understood: a warning, and a miss. Where the store is to be is not
+/// known then.
 pub(super) fn run_without_settings(
     ui: &Ui,
+    context: &Context,
     command: &CiCommand,
     error: CommandError,
 ) -> Result<(), CommandError> {
     ui.warn(error.one_line());
     match command {
-        CiCommand::Restore(args) if args.fails_on_miss() == Some(true) => Err(error),
-        _ => Ok(()),
+        CiCommand::Restore(args) => restore::run_without_settings(ui, context, args, error),
+        CiCommand::Save(args) => save::run_without_settings(ui, context, args),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A snapshot has one root, so paths are sorted by the folder they begin in: the workspace, the home, or for any other
 //! absolute path the folder above it. Each folder is a part with a snapshot of its own. Which parts there are follows
-//! from the text of the paths alone, so that save and restore agree whatever is on disk.
+//! from the text of the paths alone, so that save and restore agree whatever is on disk. Lines that begin with `!` take away
+//! from what the others find.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +17,8 @@ use headstart_digest::Digest;
 use headstart_fs::RelPath;
 use headstart_store::Within;
 
+use super::exclusions::Exclusions;
+
 /// The hexadecimal digits that tell lists of paths apart.
 const DIGEST_CHARS: usize = 16;
 /// The deepest folder that is looked into for a `**`.
@@ -26,6 +29,7 @@ const MAX_DEPTH: usize = 64;
 pub(super) struct CachePaths {
     /// Never empty.
     pub(super) parts: Vec<Part>,
+    pub(super) exclusions: Exclusions,
     digest: String,
 }
 
@@ -63,8 +67,18 @@ impl CachePaths {
     /// Parses the lines of all `texts`. The error says what to write instead.
     pub(super) fn parse(texts: &[String], places: &Places) -> Result<Self, String> {
         let mut parts: BTreeMap<String, Part> = BTreeMap::new();
+        let mut exclusions = Exclusions::default();
         let lines = texts.iter().flat_map(|text| text.lines()).map(str::trim);
         for line in lines.filter(|line| !line.is_empty()) {
+            if let Some(excluded) = line.strip_prefix('!') {
+                let excluded = excluded.trim();
+                if excluded.starts_with('!') {
+                    return Err(format!("{line:?} excludes twice"));
+                }
+                let added = exclusions.add(line, &places.locate(excluded)?);
+                added.map_err(|reason| format!("{line:?}: {reason}"))?;
+                continue;
+            }
             let Located { title, root, below } = places.locate(line)?;
             let pattern = Pattern::parse(&below).map_err(|reason| format!("{line:?}: {reason}"))?;
             let part = parts.entry(title.clone()).or_insert_with(|| Part {
@@ -85,11 +99,13 @@ impl CachePaths {
                     .keys()
                     .map(move |below| format!("{}\n{below}\n", part.title))
             })
+            .chain(exclusions.written().cloned())
             .collect();
         let mut digest = Digest::of(list.concat().as_bytes()).to_string();
         digest.truncate(DIGEST_CHARS);
         Ok(CachePaths {
             parts: parts.into_values().collect(),
+            exclusions,
             digest,
         })
     }
@@ -99,57 +115,82 @@ impl CachePaths {
     pub(super) fn key_prefix(&self, part: usize) -> String {
         format!("{}.{part}.", self.digest)
     }
-}
 
-impl Part {
-    /// What a snapshot of this part may restore: what the paths name, and what is below it.
-    pub(super) fn within(&self, places: &Places) -> Within {
-        let (root, patterns, places) = (self.root.clone(), self.patterns.clone(), places.clone());
-        Within::new(move |path| {
-            let above = std::iter::successors(Some(path.clone()), RelPath::parent);
-            let named = above.filter(|above| !above.is_root()).any(|above| {
-                patterns.values().any(|pattern| match pattern {
-                    Pattern::Plain(plain) => above == *plain,
-                    Pattern::Glob { matcher, .. } => {
-                        matcher.is_match(above.as_path()) && above.components().all(|name| name != b".git")
-                    }
-                })
-            });
-            named && !places.are_in(&path.join_to(&root))
-        })
-    }
-
-    /// What of the paths is on disk.
-    pub(super) fn find(&self, places: &Places) -> Vec<RelPath> {
+    /// What of a part is on disk.
+    pub(super) fn find(&self, part: usize, places: &Places) -> Vec<RelPath> {
         let mut found = BTreeSet::new();
-        for pattern in self.patterns.values() {
-            match pattern {
-                Pattern::Plain(path) => {
-                    if path.join_to(&self.root).symlink_metadata().is_ok() {
-                        found.insert(path.clone());
-                    }
-                }
-                Pattern::Glob { base, matcher, depth } => {
-                    self.search(base, matcher, *depth, places, &mut found);
-                }
-            }
+        let part = &self.parts[part];
+        let is_wanted = |path: &Path| !places.are_in(path) && !self.exclusions.exclude(path);
+        for pattern in part.patterns.values() {
+            pattern.find(&part.root, &is_wanted, &mut found);
         }
         found.into_iter().collect()
     }
 
-    /// Adds what matches. Links are not followed, and nothing is looked for below a match.
-    fn search(
-        &self,
-        base: &RelPath,
-        matcher: &GlobMatcher,
-        depth: usize,
-        places: &Places,
-        found: &mut BTreeSet<RelPath>,
-    ) {
+    /// What a snapshot of a part may restore: what the paths name, and what is below it.
+    pub(super) fn within(&self, part: usize, places: &Places) -> Within {
+        let Part { root, patterns, .. } = &self.parts[part];
+        let (root, patterns) = (root.clone(), patterns.clone());
+        let (places, exclusions) = (places.clone(), self.exclusions.clone());
+        Within::new(move |path| {
+            let mut above = std::iter::successors(Some(path.clone()), RelPath::parent);
+            let is_named =
+                above.any(|above| !above.is_root() && patterns.values().any(|pattern| pattern.is(&above)));
+            let path = path.join_to(&root);
+            is_named && !places.are_in(&path) && !exclusions.exclude(&path)
+        })
+    }
+}
+
+impl Pattern {
+    fn parse(below: &str) -> Result<Self, String> {
+        if !is_glob(below) {
+            return RelPath::parse(below)
+                .map(Pattern::Plain)
+                .map_err(|error| error.to_string());
+        }
+        let plain: Vec<&str> = below
+            .split('/')
+            .take_while(|component| !is_glob(component))
+            .collect();
+        let base = RelPath::parse(plain.join("/")).map_err(|error| error.to_string())?;
+        let depth = match below.contains("**") {
+            true => MAX_DEPTH,
+            false => below.split('/').count(),
+        };
+        Ok(Pattern::Glob {
+            base,
+            matcher: matcher(below)?,
+            depth,
+        })
+    }
+
+    /// Whether it names this path itself.
+    fn is(&self, path: &RelPath) -> bool {
+        match self {
+            Pattern::Plain(plain) => path == plain,
+            Pattern::Glob { matcher, .. } => {
+                matcher.is_match(path.as_path()) && path.components().all(|name| name != b".git")
+            }
+        }
+    }
+
+    /// Adds what is on disk below `root`. Links are not followed, and nothing is looked for below a match.
+    fn find(&self, root: &Path, is_wanted: &dyn Fn(&Path) -> bool, found: &mut BTreeSet<RelPath>) {
+        let (base, matcher, depth) = match self {
+            Pattern::Plain(path) => {
+                let full = path.join_to(root);
+                if full.symlink_metadata().is_ok() && is_wanted(&full) {
+                    found.insert(path.clone());
+                }
+                return;
+            }
+            Pattern::Glob { base, matcher, depth } => (base, matcher, *depth),
+        };
         let mut pending = vec![base.clone()];
         while let Some(folder) = pending.pop() {
             // What cannot be listed holds nothing that could be saved.
-            let Ok(entries) = fs::read_dir(folder.join_to(&self.root)) else {
+            let Ok(entries) = fs::read_dir(folder.join_to(root)) else {
                 continue;
             };
             for entry in entries.flatten() {
@@ -159,8 +200,7 @@ impl Part {
                 if name == ".git" || path.push(name.as_bytes()).is_err() {
                     continue;
                 }
-                let is_match = matcher.is_match(path.as_path());
-                if is_match && !places.are_in(&entry.path()) {
+                if matcher.is_match(path.as_path()) && is_wanted(&entry.path()) {
                     found.insert(path);
                 } else if path.components().count() < depth
                     && entry.file_type().is_ok_and(|kind| kind.is_dir())
@@ -172,51 +212,27 @@ impl Part {
     }
 }
 
-impl Pattern {
-    fn parse(below: &str) -> Result<Self, String> {
-        let is_glob = |text: &str| text.contains(['*', '?', '[']);
-        if !is_glob(below) {
-            return RelPath::parse(below)
-                .map(Pattern::Plain)
-                .map_err(|error| error.to_string());
-        }
-        let plain: Vec<&str> = below
-            .split('/')
-            .take_while(|component| !is_glob(component))
-            .collect();
-        let base = RelPath::parse(plain.join("/")).map_err(|error| error.to_string())?;
-        // Braces mean themselves, as in actions/cache.
-        let text = below.replace('{', "\\{").replace('}', "\\}");
-        let glob = GlobBuilder::new(&text)
-            .literal_separator(true)
-            .build()
-            .map_err(|error| error.kind().to_string())?;
-        let depth = match below.contains("**") {
-            true => MAX_DEPTH,
-            false => below.split('/').count(),
-        };
-        Ok(Pattern::Glob {
-            base,
-            matcher: glob.compile_matcher(),
-            depth,
-        })
-    }
+/// Whether it is a pattern.
+pub(super) fn is_glob(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}
+
+/// Compiles a pattern: `*` stays within a name, and braces mean themselves, as in actions/cache.
+pub(super) fn matcher(text: &str) -> Result<GlobMatcher, String> {
+    let text = text.replace('{', "\\{").replace('}', "\\}");
+    let glob = GlobBuilder::new(&text).literal_separator(true).build();
+    Ok(glob.map_err(|error| error.kind().to_string())?.compile_matcher())
 }
 
 /// A path and the folder it begins in.
-struct Located {
-    title: String,
-    root: PathBuf,
-    below: String,
+pub(super) struct Located {
+    pub(super) title: String,
+    pub(super) root: PathBuf,
+    pub(super) below: String,
 }
 
 impl Places {
     fn locate(&self, line: &str) -> Result<Located, String> {
-        if line.starts_with('!') {
-            return Err(format!(
-                "{line:?}: exclusions are not supported; name the folders that are to be kept"
-            ));
-        }
         if line.contains(char::is_control) {
             return Err(format!("{line:?} has a control character"));
         }
@@ -350,6 +366,10 @@ mod tests {
         assert_eq!(here.key_prefix(0), there.key_prefix(0));
         assert_ne!(here.key_prefix(0), here.key_prefix(1));
         assert_ne!(here.key_prefix(0), parse("node_modules").unwrap().key_prefix(0));
+        assert_ne!(
+            here.key_prefix(0),
+            parse("node_modules\n~/.npm\n!x").unwrap().key_prefix(0)
+        );
     }
 
     #[test]
@@ -357,6 +377,8 @@ mod tests {
         for wrong in [
             "",
             "!node_modules",
+            "node_modules\n!.",
+            "node_modules\n!!x",
             ".",
             "..",
             "~",
@@ -389,8 +411,8 @@ mod tests {
         };
         let find = |text: &str| {
             let paths = CachePaths::parse(&[text.to_owned()], &places).unwrap();
-            paths.parts[0]
-                .find(&places)
+            paths
+                .find(0, &places)
                 .iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
@@ -399,6 +421,11 @@ mod tests {
         assert_eq!(find("p/*"), ["p/q", "p/{x}"]);
         assert_eq!(find("p/{*"), ["p/{x}"]);
         assert_eq!(find("node_modules\nnot-there"), ["node_modules"]);
+        // Whatever the order.
+        assert_eq!(find("!p/q\n**/node_modules"), ["node_modules"]);
+        assert_eq!(find("p/*\n!p/q/"), ["p/{x}"]);
+        assert_eq!(find("p/*\n!**/{*"), ["p/q"]);
+        assert_eq!(find("node_modules\n!node_modules/a"), ["node_modules"]);
     }
 
     #[test]
@@ -434,7 +461,7 @@ mod tests {
     #[test]
     fn a_snapshot_may_restore_what_the_paths_name_and_no_more() {
         let paths = parse("~/.npm\n~/.git-cache/*/x\n~/.keep/.git/lfs").unwrap();
-        let allows = paths.parts[0].within(&places());
+        let allows = paths.within(0, &places());
         for (root, expected) in [
             (".npm", true),
             (".npm/_cacache/index", true),

@@ -50,10 +50,6 @@ pub(crate) struct RestoreArgs {
 }
 
 impl RestoreArgs {
-    pub(super) fn fails_on_miss(&self) -> Option<bool> {
-        self.fail_on_cache_miss
-    }
-
     fn mode(&self) -> RestoreMode {
         match self.lookup_only {
             Some(true) => RestoreMode::Lookup,
@@ -68,7 +64,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: &RestoreArgs) -> Result<(), 
     let section = reporter.open_section("headstart ci restore");
     let context = with_repository(ui, context);
     let outcome = match keyed {
-        Some(cache) => match warned(ui, context.open_stores(ui))? {
+        Some(cache) => match warned(ui, context.open_usable_stores(ui))? {
             Some(stores) => cache.restore(ui, &context, &stores, args.mode())?,
             None => Outcome {
                 primary_keys: vec![cache.key],
@@ -77,12 +73,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: &RestoreArgs) -> Result<(), 
         },
         None => restore_found(ui, &context, args)?,
     };
-    let outcome = Outcome {
-        schema: "headstart.ci-restore/1",
-        ..outcome
-    };
-    reporter.restored(&outcome, args.cache.key.is_some(), args.dotenv.as_deref());
-    reporter.print(&outcome, ["cache", "outcome", "files", "from the remote", "time"])?;
+    let outcome = tell(&reporter, args, outcome)?;
     reporter.close_section(section);
     let fails = args.fail_on_cache_miss.or(context.settings.ci_fail_on_cache_miss);
     if outcome.hit == Hit::Miss && fails == Some(true) {
@@ -95,6 +86,36 @@ pub(super) fn run(ui: &Ui, context: &Context, args: &RestoreArgs) -> Result<(), 
             .hint("the step fails because of fail-on-cache-miss; without it a miss is no failure"));
     }
     Ok(())
+}
+
+/// A miss, whatever there is.
+pub(super) fn run_without_settings(
+    ui: &Ui,
+    context: &Context,
+    args: &RestoreArgs,
+    error: CommandError,
+) -> Result<(), CommandError> {
+    let keyed = args.cache.keyed(context, &args.restore_keys)?;
+    let outcome = Outcome {
+        primary_keys: keyed.into_iter().map(|cache| cache.key).collect(),
+        ..Outcome::default()
+    };
+    tell(&Reporter::new(ui, context), args, outcome)?;
+    match args.fail_on_cache_miss {
+        Some(true) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Tells the steps after this one, and people.
+fn tell(reporter: &Reporter<'_>, args: &RestoreArgs, outcome: Outcome) -> Result<Outcome, CommandError> {
+    let outcome = Outcome {
+        schema: "headstart.ci-restore/1",
+        ..outcome
+    };
+    reporter.restored(&outcome, args.cache.key.is_some(), args.dotenv.as_deref());
+    reporter.print(&outcome, ["cache", "outcome", "files", "from the remote", "time"])?;
+    Ok(outcome)
 }
 
 /// The dependency caches that lockfiles ask for.
@@ -164,7 +185,7 @@ fn found_line(report: &CacheReport) -> Found {
 
 fn look_up_found(ui: &Ui, context: &Context, folder: &Path) -> Result<Vec<Found>, CommandError> {
     let caches = caches(context, folder)?;
-    let stores = context.open_stores(ui)?;
+    let stores = context.open_usable_stores(ui)?;
     let states = headstart_deps::status(&caches, stores.store(), stores.runtime())?;
     let found = caches.iter().zip(states).map(|(cache, state)| {
         let (hit, matched, outcome) = match state.in_store {

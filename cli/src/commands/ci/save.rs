@@ -59,7 +59,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: &SaveArgs) -> Result<(), Com
                 ui.status(format_args!("{} was restored; it is not saved again.", cache.key));
                 Outcome::default()
             } else {
-                match warned(ui, context.open_stores(ui))? {
+                match warned(ui, context.open_usable_stores(ui))? {
                     Some(stores) => cache.save(ui, &context, &stores)?,
                     None => Outcome::default(),
                 }
@@ -67,15 +67,26 @@ pub(super) fn run(ui: &Ui, context: &Context, args: &SaveArgs) -> Result<(), Com
         }
         None => save_found(ui, &context)?,
     };
+    tell(&reporter, outcome)?;
+    context.collect_in_background();
+    reporter.close_section(section);
+    Ok(())
+}
+
+/// Nothing is saved, whatever there is.
+pub(super) fn run_without_settings(ui: &Ui, context: &Context, args: &SaveArgs) -> Result<(), CommandError> {
+    args.cache.keyed(context, &[])?;
+    tell(&Reporter::new(ui, context), Outcome::default())
+}
+
+/// Tells people.
+fn tell(reporter: &Reporter<'_>, outcome: Outcome) -> Result<(), CommandError> {
     let outcome = Outcome {
         schema: "headstart.ci-save/1",
         ..outcome
     };
     reporter.saved(&outcome);
-    context.collect_in_background();
-    reporter.print(&outcome, ["cache", "outcome", "files", "stored", "time"])?;
-    reporter.close_section(section);
-    Ok(())
+    reporter.print(&outcome, ["cache", "outcome", "files", "stored", "time"])
 }
 
 /// Whether the job is one to save from.
@@ -109,7 +120,7 @@ fn save_found(ui: &Ui, context: &Context) -> Result<Outcome, CommandError> {
         ui.status("No lockfile of a known package manager was found.");
         return Ok(outcome);
     }
-    let Some(stores) = warned(ui, context.open_stores(ui))? else {
+    let Some(stores) = warned(ui, context.open_usable_stores(ui))? else {
         return Ok(outcome);
     };
     for cache in caches {

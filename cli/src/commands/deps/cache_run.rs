@@ -86,7 +86,7 @@ pub(crate) fn restore_all(
     if caches.is_empty() {
         return Ok(Vec::new());
     }
-    let stores = match context.open_stores(ui) {
+    let stores = match context.open_usable_stores(ui) {
         Ok(stores) => Some(stores),
         Err(error) => {
             ui.warn(error.one_line());

@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::{
     apply::{GcOutcome, apply_gc},
     plan::{is_gc_due, plan_gc},
-    pool::evict_pool,
+    pool::evict_expanded,
 };
 use crate::{ContentId, EntryName};
 

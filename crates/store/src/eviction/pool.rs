@@ -1,4 +1,4 @@
-//! The pool of expanded files: what nobody links to only takes space.
+//! Expanded files and images: what nobody links to only takes space.
 
 use std::{
     fs,
@@ -13,9 +13,13 @@ use jiff::Timestamp;
 
 use crate::StoreError;
 
-/// Removes files of the pool in `folder` that have no other link and were last linked or made before `unused_since`; the
-/// bytes that were freed. They can be made again from packs.
-pub fn evict_pool(folder: &Path, unused_since: Timestamp, interrupt: &AtomicBool) -> Result<u64, StoreError> {
+/// Removes files in `folder`, the pool or that of images, that have no other link and were last linked, mounted or made before
+/// `unused_since`; the bytes that were freed. They can be made again from packs. A mounted image stays on disk until it is unmounted.
+pub fn evict_expanded(
+    folder: &Path,
+    unused_since: Timestamp,
+    interrupt: &AtomicBool,
+) -> Result<u64, StoreError> {
     let mut freed = 0;
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -37,7 +41,7 @@ pub fn evict_pool(folder: &Path, unused_since: Timestamp, interrupt: &AtomicBool
                 folders.push(path);
                 continue;
             }
-            // Linking changes the change time; the modification time is that of the restored file.
+            // Linking and touching change the change time; the modification time of a pool's file is that of the restored one.
             let is_unused = metadata.nlink() == 1 && metadata.ctime() < unused_since.as_second();
             if is_unused && fs::remove_file(&path).is_ok() {
                 freed += metadata.len();

@@ -294,7 +294,7 @@ fn pool_files_nobody_links_to_go() {
     std::fs::write(shard.join("linked"), "x").unwrap();
     std::fs::hard_link(shard.join("linked"), dir.path().join("elsewhere")).unwrap();
     let never = AtomicBool::new(false);
-    assert_eq!(evict_pool(dir.path(), Timestamp::MIN, &never).unwrap(), 0);
-    assert_eq!(evict_pool(dir.path(), Timestamp::MAX, &never).unwrap(), 5);
+    assert_eq!(evict_expanded(dir.path(), Timestamp::MIN, &never).unwrap(), 0);
+    assert_eq!(evict_expanded(dir.path(), Timestamp::MAX, &never).unwrap(), 5);
     assert!(shard.join("linked").exists() && !shard.join("unused").exists());
 }

@@ -25,7 +25,7 @@ use jiff::Timestamp;
 
 use crate::{
     ByteStream, ContentId, ContentKind, ContentReader, CreatedEntry, Entry, EntryInfo, EntryName, Namespace,
-    ParseEntryError, PruneStore, Store, StoreError, Written, incoming::Incoming, key_path,
+    ParseEntryError, PruneStore, Store, StoreError, Written, incoming::Incoming, key_path, on_disk::touch,
 };
 
 /// Bytes gathered from a stream before a blocking write, and read at a time.
@@ -241,24 +241,6 @@ impl Inner {
             Err(StoreError::Corrupt { .. }) => self.remove(path),
             _ => Ok(()),
         }
-    }
-}
-
-/// Marks a file as used now, by the file system's clock.
-fn touch(path: &Path) -> io::Result<()> {
-    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
-    let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
-    let times = Timestamps {
-        last_access: time(UTIME_OMIT),
-        last_modification: time(UTIME_NOW),
-    };
-    match rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()) {
-        Ok(()) => Ok(()),
-        // A shared or read-only store: it is there, and nobody here may evict from it.
-        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM | rustix::io::Errno::ROFS) => {
-            fs::metadata(path).map(drop)
-        }
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::{
-    LinkMode, RestoreError, RestoreOptions, Unlisted, compare, fetch,
+    LinkMode, RestoreError, RestoreOptions, Unlisted, fetch,
     made_folders::MadeFolders,
     pieces::{self, Needs},
     plan::{Action, RestorePlan},
@@ -22,7 +22,7 @@ use super::{
     write::{OpenPieces, Writer, is_empty_file},
 };
 use crate::{
-    NodeKind, Progress, Runtime, Snapshot, Step, Store, Tree, Warning,
+    NodeKind, Progress, Runtime, Snapshot, Step, Store, Tree, Warning, content_check,
     dir_handles::{self, Anchor, DirHandles},
     listing::{self, ListRoot},
     on_disk,
@@ -46,6 +46,7 @@ pub(super) struct Applied {
     pub(super) files_written: u64,
     pub(super) files_kept: u64,
     pub(super) files_removed: u64,
+    pub(super) files_mounted: u64,
     pub(super) files_linked: u64,
     pub(super) bytes_written: u64,
     pub(super) fetched_bytes: u64,
@@ -90,7 +91,7 @@ impl Engine<'_> {
             bytes_written: AtomicU64::new(0),
         };
         let made = self.make(&plan, writer, &in_place, &stagings)?;
-        self.publish(&plan, &staged, &mut published, stagings)?;
+        self.publish(&plan, &staged, &in_place, &mut published, stagings)?;
         Ok(Applied {
             files_written: plan.actions.len() as u64 - kept,
             files_kept: kept,
@@ -104,7 +105,7 @@ impl Engine<'_> {
     }
 
     /// The store must not be removed or written over by a restore from it.
-    fn check_keep(&self) -> Result<(), RestoreError> {
+    pub(super) fn check_keep(&self) -> Result<(), RestoreError> {
         let Some(keep) = &self.options.keep else {
             return Ok(());
         };
@@ -148,20 +149,21 @@ impl Engine<'_> {
                 path: path.join_to(&self.options.root),
             })
             .collect();
-        let disk = listing::list(&starts, &|_| true, Step::Plan, self.progress, self.interrupt)?;
+        let disk = listing::list(&starts, None, Step::Plan, self.progress, self.interrupt)?;
         self.check_interrupt()?;
-        let mut plan = RestorePlan::new(self.tree(), &disk);
+        let mut plan = RestorePlan::new(self.tree(), &disk, self.options.xattrs);
         drop(disk);
         let on_disk: Vec<Anchor> = roots.into_iter().map(|(anchor, _)| anchor).collect();
-        let changed = compare::find_changed(
+        self.progress.finish(Step::Plan);
+        let changed = content_check::find_changed(
             self.tree(),
             &plan.doubtful,
             &on_disk,
             &self.options.root,
+            self.progress,
             self.interrupt,
-        )?;
-        plan.replace_files(self.tree(), &changed);
-        self.progress.finish(Step::Plan);
+        );
+        plan.replace_files(self.tree(), &changed.ok_or(RestoreError::Interrupted)?);
         match (self.unlisted, plan.replaced_folders.first()) {
             (Unlisted::Remove, _) => Ok(plan),
             (Unlisted::Keep, None) => Ok(plan.without_removals()),

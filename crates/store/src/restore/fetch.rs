@@ -11,7 +11,7 @@ use headstart_digest::PackId;
 use tokio::sync::mpsc;
 
 use super::{pieces::NeededFrame, prepare};
-use crate::{ContentId, Progress, Runtime, Snapshot, Step, Store, StoreError, StoreExt as _};
+use crate::{ContentId, Progress, Runtime, Snapshot, Step, Store, StoreError, StoreExt as _, frame};
 
 /// Reads of the store at the same time; each holds what it read.
 const REQUESTS: usize = 6;
@@ -34,6 +34,26 @@ pub(super) struct RangeRead {
 pub(super) struct FetchedFrame {
     pub(super) needed: NeededFrame,
     pub(super) stored: Bytes,
+}
+
+impl FetchedFrame {
+    /// What it holds, with the chunks that are needed checked.
+    pub(super) fn inflate(&self, snapshot: &Snapshot, store_location: &str) -> Result<Bytes, StoreError> {
+        let frame = &snapshot.frames()[self.needed.frame as usize];
+        let verified =
+            frame::decode(frame.codec, self.stored.clone(), frame.content_bytes).and_then(|content| {
+                for chunk in &self.needed.chunks {
+                    let chunk = &snapshot.chunks()[*chunk as usize];
+                    let start = chunk.offset as usize;
+                    frame::check_chunk(&chunk.id, &content[start..start + chunk.bytes as usize])?;
+                }
+                Ok(content)
+            });
+        verified.map_err(|error| {
+            let pack = ContentId::Pack(snapshot.packs()[frame.pack as usize].id);
+            error.in_store(pack, store_location)
+        })
+    }
 }
 
 /// Plans the requests for `frames`, in the order in which the stream first needs them.

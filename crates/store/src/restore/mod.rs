@@ -1,10 +1,10 @@
 //! Restoring: an entry becomes a tree on disk.
 
-mod compare;
 mod engine;
 mod fetch;
 mod lookup;
 mod made_folders;
+mod mount;
 mod pieces;
 mod plan;
 mod prepare;
@@ -24,7 +24,10 @@ use headstart_digest::SnapshotId;
 use headstart_fs::{PathError, RelPath};
 
 use self::engine::Engine;
-pub use self::lookup::{Lookup, find_entry};
+pub use self::{
+    lookup::{Lookup, find_entry},
+    mount::{UnmountError, unmount},
+};
 use crate::{
     ContentId, Entry, Namespace, Progress, Runtime, Snapshot, Store, StoreError, StoreExt as _, Warning,
     Xattrs,
@@ -85,6 +88,9 @@ pub struct RestoreOptions {
     pub pool: Option<PathBuf>,
     /// Whether extended attributes are restored.
     pub xattrs: Xattrs,
+    /// Mounts the tree where that can be done, from an image in this folder; made when it is absent. Images are not synced and
+    /// what is in the folder is believed: it must not outlive the run of the system.
+    pub images: Option<PathBuf>,
     /// The folder of the local store, absolute and without symlinks: what holds it or lies in it is not restored over.
     pub keep: Option<PathBuf>,
 }
@@ -117,6 +123,8 @@ pub struct Restored {
     pub files_kept: u64,
     /// Files, links and folders taken away because the snapshot does not have them.
     pub files_removed: u64,
+    /// Files, links and folders that are mounted instead.
+    pub files_mounted: u64,
     /// Of the written, files linked from the pool.
     pub files_linked: u64,
     /// Bytes of file bodies written, not counting linked files.
@@ -243,7 +251,10 @@ fn restore_as(
         progress,
         interrupt,
     };
-    let applied = engine.restore()?;
+    let applied = match &options.images {
+        Some(images) => engine.mount_or_restore(images, entry.snapshot)?,
+        None => engine.restore()?,
+    };
     Ok(RestoreOutcome::Restored(Restored {
         lookup,
         snapshot: entry.snapshot,
@@ -252,6 +263,7 @@ fn restore_as(
         files_written: applied.files_written,
         files_kept: applied.files_kept,
         files_removed: applied.files_removed,
+        files_mounted: applied.files_mounted,
         files_linked: applied.files_linked,
         bytes_written: applied.bytes_written,
         fetched_bytes: snapshot_bytes + applied.fetched_bytes,

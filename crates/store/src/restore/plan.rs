@@ -1,17 +1,16 @@
 //! What a restore will do, as plain data: the listing of the snapshot compared with what is on disk.
 
-use std::collections::HashMap;
-
+use headstart_digest::Digest;
 use rustix::fs::FileType;
 
-use crate::{NodeKind, Tree, listing::Listed};
+use crate::{Node, NodeKind, Tree, Xattrs, listing::Listed, pairing::pair};
 
 /// What happens to a node of the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     /// It is right already.
     Keep,
-    /// A folder that is there with other mode bits or another time.
+    /// A folder, or a file of that content, that is there with other mode bits or another time.
     Adjust,
     /// Nothing is there.
     Create,
@@ -36,8 +35,9 @@ pub(crate) struct RestorePlan {
     pub(crate) removals: Vec<Removal>,
     /// Nodes whose place a folder has that must go for them, with all that is in it.
     pub(crate) replaced_folders: Vec<u32>,
-    /// Files that are kept though their time tells little: whether they are right takes a look at their content.
-    pub(crate) doubtful: Vec<u32>,
+    /// Files that stay, though what the system says of them does not tell that they are right: that takes a look at their content,
+    /// which is to have this digest.
+    pub(crate) doubtful: Vec<(u32, Digest)>,
     /// Files, links and folders that go, those below the removals and the replaced folders included.
     pub(crate) removed: u64,
 }
@@ -45,12 +45,11 @@ pub(crate) struct RestorePlan {
 impl RestorePlan {
     /// Plans to make what is on disk below the roots of `tree` into `tree`. `disk` lists the roots by their paths.
     ///
-    /// A file of the same size, time and mode is taken to be the same; it is doubtful when the time is a whole second.
-    pub(crate) fn new(tree: &Tree, disk: &[Listed]) -> Self {
-        let mut by_name: HashMap<(Option<u32>, &[u8]), u32> = HashMap::with_capacity(disk.len());
-        for (item, index) in disk.iter().zip(0..) {
-            by_name.insert((item.parent, &item.name), index);
-        }
+    /// A file of the same size, time and mode is taken to be the same if its time has a fraction of a second: a kernel's clock
+    /// made that time, and an edit makes another. Whole seconds are what tools set, archivers and package managers above all, and
+    /// they give the same one to different contents. Such files are doubtful, and so are those of which only the time or the mode
+    /// differs.
+    pub(crate) fn new(tree: &Tree, disk: &[Listed], xattrs: Xattrs) -> Self {
         let mut plan = RestorePlan {
             actions: Vec::with_capacity(tree.nodes().len()),
             removals: Vec::new(),
@@ -58,31 +57,27 @@ impl RestorePlan {
             doubtful: Vec::new(),
             removed: 0,
         };
-        // Of a folder that stays, where it is on disk; of another node that is kept as well.
-        let mut on_disk: Vec<Option<u32>> = Vec::with_capacity(tree.nodes().len());
+        let on_disk = pair(tree.nodes(), disk);
         // Of what is on disk, the node that it is, or that takes its place.
         let mut node_of: Vec<Option<u32>> = vec![None; disk.len()];
-        for (node, index) in tree.nodes().iter().zip(0u32..) {
-            let found = match node.parent {
-                None => by_name.get(&(None, &*node.name)),
-                Some(parent) => {
-                    on_disk[parent as usize].and_then(|folder| by_name.get(&(Some(folder), &node.name)))
-                }
-            };
-            let Some(&found) = found else {
+        for ((node, index), found) in tree.nodes().iter().zip(0u32..).zip(&on_disk) {
+            let Some(found) = *found else {
                 plan.actions.push(Action::Create);
-                on_disk.push(None);
                 continue;
             };
             node_of[found as usize] = Some(index);
             let item = &disk[found as usize];
-            let same_meta = item.mtime == node.mtime && item.mode == u32::from(node.mode);
             let action = match &node.kind {
                 NodeKind::Directory if item.kind != FileType::Directory => Action::Replace,
-                NodeKind::Directory if same_meta => Action::Keep,
+                NodeKind::Directory if has_same_meta(item, node) => Action::Keep,
                 NodeKind::Directory => Action::Adjust,
-                NodeKind::File { size_bytes, .. } => {
-                    keep_if(item.kind == FileType::RegularFile && same_meta && item.size_bytes == *size_bytes)
+                NodeKind::File { size_bytes, digest } => {
+                    let action = plan_file(item, node, xattrs);
+                    let is_settled = action == Action::Keep && node.mtime.nanoseconds != 0;
+                    if action != Action::Replace && *size_bytes > 0 && !is_settled {
+                        plan.doubtful.push((index, *digest));
+                    }
+                    action
                 }
                 NodeKind::Symlink { target } => keep_if(
                     item.kind == FileType::Symlink
@@ -98,18 +93,13 @@ impl RestorePlan {
             if action == Action::Replace && item.kind == FileType::Directory {
                 plan.replaced_folders.push(index);
             }
-            let is_file = matches!(node.kind, NodeKind::File { .. });
-            if is_file && action == Action::Keep && node.mtime.nanoseconds == 0 && node.size_bytes() > 0 {
-                plan.doubtful.push(index);
-            }
             plan.actions.push(action);
-            on_disk.push((action != Action::Replace).then_some(found));
         }
         plan.find_removals(disk, &node_of);
         plan
     }
 
-    /// Replaces files that were to be kept, with their other names. They are in order.
+    /// Replaces files that were to stay, with their other names. They are in order.
     pub(crate) fn replace_files(&mut self, tree: &Tree, files: &[u32]) {
         if files.is_empty() {
             return;
@@ -159,6 +149,22 @@ impl RestorePlan {
             }
         }
     }
+}
+
+fn plan_file(item: &Listed, node: &Node, xattrs: Xattrs) -> Action {
+    if item.kind != FileType::RegularFile || item.size_bytes != node.size_bytes() {
+        return Action::Replace;
+    }
+    match has_same_meta(item, node) {
+        true => Action::Keep,
+        // Another name of it may be somebody else's, and attributes are not compared.
+        false if item.names > 1 || xattrs == Xattrs::Keep => Action::Replace,
+        false => Action::Adjust,
+    }
+}
+
+fn has_same_meta(item: &Listed, node: &Node) -> bool {
+    item.mtime == node.mtime && item.mode == u32::from(node.mode)
 }
 
 fn keep_if(same: bool) -> Action {

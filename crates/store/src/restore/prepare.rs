@@ -8,10 +8,13 @@ use tokio::time::Instant;
 
 use crate::{ContentId, Store};
 
-/// Packs on their way at first, and the fewest and most. A store holds a few MiB for each.
-const FIRST: usize = 6;
+/// Packs on their way at first, and the fewest and most. A store holds a few MiB for each. Few, since those that share a link are
+/// complete late, and only what is complete can be written out.
+const FIRST: usize = 4;
 const FEWEST: usize = 2;
 const MOST: usize = 16;
+/// So many more are tried at a time.
+const STEP: usize = 2;
 /// More at a time go on while each step brings this many times as much; fewer when it brings this little.
 const GAIN: f64 = 1.08;
 const LOSS: f64 = 0.75;
@@ -35,9 +38,11 @@ pub(super) async fn all(store: &dyn Store, packs: Vec<PackId>) {
 }
 
 /// How many at a time. Grows step by step while more come in the same time, which they do as long as latency is what is waited
-/// for, and shrinks at once when fewer do: a link or a server that is crowded.
+/// for; takes a step back that brought nothing, and shrinks at once when fewer come: a link or a server that is crowded.
 struct Width {
     now: usize,
+    /// The last change was a step up.
+    grew: bool,
     began: Instant,
     /// Since then.
     packs: usize,
@@ -50,6 +55,7 @@ impl Width {
     fn new(now: Instant) -> Self {
         Width {
             now: FIRST,
+            grew: false,
             began: now,
             packs: 0,
             bytes: 0,
@@ -69,11 +75,14 @@ impl Width {
         }
         let elapsed = now.duration_since(self.began).max(Duration::from_millis(1));
         let rate = self.bytes as f64 / elapsed.as_secs_f64();
+        let last = self.now;
         self.now = match self.rate {
-            Some(before) if rate < before * LOSS => (self.now / 2).max(FEWEST),
-            Some(before) if rate < before * GAIN => self.now,
-            _ => (self.now + 2).min(MOST),
+            Some(before) if rate < before * LOSS => (last / 2).max(FEWEST),
+            Some(before) if rate < before * GAIN && self.grew => last - STEP,
+            Some(before) if rate < before * GAIN => last,
+            _ => (last + STEP).min(MOST),
         };
+        self.grew = self.now > last;
         self.rate = Some(rate);
         (self.began, self.packs, self.bytes) = (now, 0, 0);
     }
@@ -101,7 +110,7 @@ mod tests {
     fn latency_makes_it_wide_and_a_full_link_does_not() {
         assert_eq!(after(9, |_, _| 0.1), MOST);
         let full = |_, packs| packs as f64 * 0.1;
-        assert_eq!(after(9, full), FIRST + 2, "one step showed that it does not help");
+        assert_eq!(after(9, full), FIRST, "one step showed that it does not help");
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! The last step of a restore: what was made in staging takes its place, and what is not in the snapshot goes.
 
 use headstart_fs::{AtPath as _, PathError};
-use rustix::{fs, io::Errno};
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+use rustix::{
+    fs::{self, Mode, OFlags},
+    io::Errno,
+};
 
 use super::{
     RestoreError,
@@ -20,6 +24,7 @@ impl Engine<'_> {
         &self,
         plan: &RestorePlan,
         staged: &[Anchor],
+        in_place: &[Anchor],
         published: &mut DirHandles<'_>,
         stagings: Vec<Staging>,
     ) -> Result<(), RestoreError> {
@@ -62,6 +67,7 @@ impl Engine<'_> {
             }
             renamed.at("move a finished file to", published.path(anchor.node))?;
         }
+        self.adjust_files(plan, in_place)?;
         // Before the times are set: staging folders may lie in restored ones.
         drop(stagings);
         let renamed = staged.iter().map(|anchor| anchor.node);
@@ -78,6 +84,27 @@ impl Engine<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Gives files that are there, and are what the snapshot has but for that, their times and modes.
+    fn adjust_files(&self, plan: &RestorePlan, in_place: &[Anchor]) -> Result<(), RestoreError> {
+        let nodes = self.tree().nodes();
+        let files: Vec<u32> = (0u32..)
+            .zip(&plan.actions)
+            .filter(|(node, action)| {
+                **action == Action::Adjust && nodes[*node as usize].kind != NodeKind::Directory
+            })
+            .map(|(node, _)| node)
+            .collect();
+        let dirs = || DirHandles::new(self.tree(), in_place, &self.options.root);
+        files.par_iter().try_for_each_init(dirs, |dirs, node| {
+            self.check_interrupt()?;
+            let (folder, name) = dirs.place(*node)?;
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let done = fs::openat(folder, name, flags, Mode::empty())
+                .and_then(|file| dir_handles::set_meta(file, &nodes[*node as usize]));
+            Ok(done.at("set the time and mode of", dirs.path(*node))?)
+        })
     }
 }
 

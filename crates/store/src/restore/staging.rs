@@ -24,6 +24,7 @@ pub(crate) struct Staging {
     parent: Arc<OwnedFd>,
     name: Vec<u8>,
     folder: Arc<OwnedFd>,
+    is_kept: bool,
 }
 
 impl Staging {
@@ -43,6 +44,7 @@ impl Staging {
                     parent,
                     name,
                     folder: Arc::new(folder),
+                    is_kept: false,
                 });
             }
         }
@@ -52,10 +54,18 @@ impl Staging {
     pub(crate) fn folder(&self) -> &Arc<OwnedFd> {
         &self.folder
     }
+
+    /// Leaves it where it is: debris, from now on, for whoever sees it.
+    pub(crate) fn keep(mut self) {
+        self.is_kept = true;
+    }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
         // What cannot be removed now is debris that the next restore removes.
         let _ = remove_tree(&self.parent, &self.name);
     }
@@ -79,7 +89,8 @@ fn lock(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<Option<OwnedFd>> {
     Ok(is_same.then_some(folder))
 }
 
-fn remove_debris(parent: &OwnedFd) -> rustix::io::Result<()> {
+/// Removes what killed restores left, and the changes to a tree that was mounted.
+pub(crate) fn remove_debris(parent: &OwnedFd) -> rustix::io::Result<()> {
     for entry in Dir::read_from(parent)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();

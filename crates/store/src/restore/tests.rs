@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A tree with one of everything.
-fn populate(root: &Path) {
+pub(super) fn populate(root: &Path) {
     write(root.join("d/run"), "#!/bin/sh\n");
     chmod(root.join("d/run"), 0o755);
     write(root.join("d/private"), "secret");
@@ -90,6 +90,48 @@ fn whole_seconds_do_not_stand_for_the_content() {
     // The file and its other name; not the folders, nor the file that is the same.
     assert_eq!((restored.files_written, restored.files_kept), (2, 3));
     assert_eq!(bench.restore("k").files_written, 0, "what is right is kept");
+}
+
+#[test]
+fn where_only_times_and_modes_differ_nothing_is_written() {
+    let bench = Bench::new();
+    let fill = |root: &Path, seconds: i64| {
+        for name in ["a", "b/c", "b/e", "linked", "edited"] {
+            write(root.join("d").join(name), format!("{name} here"));
+            touch(root.join("d").join(name), seconds, 5);
+        }
+    };
+    fill(&bench.from(), 1000);
+    chmod(bench.from().join("d/b/c"), 0o755);
+    bench.save("k", &["d"]);
+    fill(&bench.to(), 2000);
+    let d = bench.to().join("d");
+    let outside = bench.to().join("outside");
+    std::fs::hard_link(d.join("linked"), &outside).unwrap();
+    write(d.join("edited"), "edited too!");
+    let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
+    let before = ["a", "b/c", "b/e"].map(|name| inode(&d.join(name)));
+    let seen_outside = || {
+        (
+            std::os::unix::fs::MetadataExt::mtime(&outside.metadata().unwrap()),
+            std::fs::read(&outside).unwrap(),
+        )
+    };
+    let outside_before = seen_outside();
+
+    let restored = bench.restore("k");
+    assert_eq!(manifest(&bench.from().join("d")), manifest(&d));
+    assert_eq!(before, ["a", "b/c", "b/e"].map(|name| inode(&d.join(name))));
+    assert_eq!(
+        restored.bytes_written,
+        ("linked here".len() + "edited here".len()) as u64
+    );
+    assert_eq!(
+        seen_outside(),
+        outside_before,
+        "somebody else's name of a file was touched"
+    );
+    assert_eq!(bench.restore("k").files_written, 0);
 }
 
 #[test]

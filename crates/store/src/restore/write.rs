@@ -14,9 +14,8 @@ use tokio::sync::mpsc;
 
 use super::{RestoreError, fetch::FetchedFrame, pieces::Piece};
 use crate::{
-    ContentId, NodeKind, Progress, Snapshot, Step, Warning, Xattr, Xattrs,
+    NodeKind, Progress, Snapshot, Step, Warning, Xattr, Xattrs,
     dir_handles::{self, Anchor, DirHandles, timestamps},
-    frame,
     pool::{Pool, Taken},
     xattrs,
 };
@@ -183,21 +182,8 @@ impl<'a> Writer<'a> {
         fetched: FetchedFrame,
         open_pieces: &OpenPieces,
     ) -> Result<(), RestoreError> {
-        let FetchedFrame { needed, stored } = fetched;
-        let frame = &self.snapshot.frames()[needed.frame as usize];
-        let verified = frame::decode(frame.codec, stored, frame.content_bytes).and_then(|content| {
-            for chunk in &needed.chunks {
-                let chunk = &self.snapshot.chunks()[*chunk as usize];
-                let start = chunk.offset as usize;
-                frame::check_chunk(&chunk.id, &content[start..start + chunk.bytes as usize])?;
-            }
-            Ok(content)
-        });
-        let content = verified.map_err(|error| {
-            let pack = ContentId::Pack(self.snapshot.packs()[frame.pack as usize].id);
-            error.in_store(pack, &self.store_location)
-        })?;
-        for piece in &needed.pieces {
+        let content = fetched.inflate(self.snapshot, &self.store_location)?;
+        for piece in &fetched.needed.pieces {
             let start = piece.frame_offset as usize;
             let bytes = &content[start..start + piece.bytes as usize];
             self.write_piece(dirs, piece, bytes, open_pieces)?;

@@ -4,35 +4,28 @@ use std::sync::atomic::AtomicBool;
 
 use headstart_digest::SnapshotId;
 
-use crate::{
-    ChunkIndex, ContentId, EntryName, Namespace, Runtime, Snapshot, Store, StoreError, StoreExt as _,
-};
+use crate::{ContentId, EntryName, Namespace, Runtime, Snapshot, Store, StoreError, StoreExt as _};
 
 /// Each prefix is a request.
 const MAX_PREFIXES: usize = 6;
 
-/// Loads the chunks of the newest entry of the namespace whose key has the longest prefix in common with `name`.
+/// Loads the snapshot of the newest entry of the namespace whose key has the longest prefix in common with `name`.
 ///
-/// Knowing nothing costs bytes and never correctness: whatever goes wrong, the answer is an empty index.
+/// Knowing nothing costs time and bytes and never correctness: whatever goes wrong, the answer is that there is none.
 pub(super) fn load(
     store: &dyn Store,
     runtime: &Runtime,
     name: &EntryName,
     interrupt: &AtomicBool,
-) -> ChunkIndex {
-    let mut index = ChunkIndex::default();
-    let snapshot = runtime.run(interrupt, async {
+) -> Option<(SnapshotId, Snapshot)> {
+    let stored = runtime.run(interrupt, async {
         match find(store, name.namespace(), name.key()).await? {
-            Some(id) => Ok(Some(store.read(ContentId::Snapshot(id)).await?)),
+            Some(id) => Ok(Some((id, store.read(ContentId::Snapshot(id)).await?))),
             None => Ok(None),
         }
     });
-    if let Ok(Some(stored)) = snapshot
-        && let Ok(snapshot) = Snapshot::parse(&stored)
-    {
-        index.add_snapshot(&snapshot);
-    }
-    index
+    let (id, stored) = stored.ok()??;
+    Some((id, Snapshot::parse(&stored).ok()?))
 }
 
 async fn find(store: &dyn Store, namespace: &Namespace, key: &str) -> Result<Option<SnapshotId>, StoreError> {

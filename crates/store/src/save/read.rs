@@ -1,10 +1,13 @@
 //! Reading file bodies ahead, on several threads, and handing them over in path order.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     ops::Range,
     os::fd::OwnedFd,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crossbeam_channel::{Receiver, Sender};
@@ -14,6 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use rustix::{
     buffer::spare_capacity,
     fs::{self, FileType, Mode, OFlags, Stat},
+    io::Errno,
 };
 
 use super::{
@@ -45,6 +49,7 @@ enum Job {
     /// A part of a large file.
     Part {
         node: u32,
+        file: Arc<Shared>,
         offset: u64,
         bytes: u64,
         is_last: bool,
@@ -88,13 +93,33 @@ pub(super) struct ReadFile {
     pub(super) mode: u16,
     pub(super) mtime: Mtime,
     pub(super) xattrs: Vec<Xattr>,
-    /// It changed while it was read, and again at the second try.
-    pub(super) changed: bool,
+    pub(super) fate: Fate,
 }
+
+/// What became of a file while it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Sound,
+    /// It changed, and again at the second try.
+    Changed,
+    /// It vanished before it was read, or is something else by now. It has no bytes.
+    Gone,
+}
+
+/// A file that is read.
+struct OpenFile {
+    file: OwnedFd,
+    before: Stat,
+}
+
+/// A large file, opened once for all its parts, so that they are parts of one file whatever takes its name meanwhile.
+/// The inner `None`: it is gone.
+type Shared = Mutex<Option<Option<Arc<OpenFile>>>>;
 
 /// Reads the files of a scan. Shared by the reading threads.
 pub(super) struct Readers<'a> {
     scan: &'a Scan,
+    other_names: HashMap<u32, Vec<u32>>,
     options: &'a SaveOptions,
     interrupt: &'a AtomicBool,
     jobs: Mutex<Jobs>,
@@ -122,6 +147,7 @@ impl<'a> Readers<'a> {
         };
         Readers {
             scan,
+            other_names: other_names(scan),
             options,
             interrupt,
             jobs: Mutex::new(Jobs {
@@ -185,21 +211,23 @@ impl<'a> Readers<'a> {
             }
             Job::Part {
                 node,
+                file,
                 offset,
                 bytes: wanted,
                 is_last,
             } => {
-                let (file, before) = open(dirs, node)?;
-                append(&file, offset, wanted as usize, &mut bytes).at("read", dirs.path(node))?;
-                if is_last {
-                    let size_bytes = offset + bytes.len() as u64;
-                    let mut described =
-                        self.describe(dirs, node, &file, &before, size_bytes, Digest::of(b""))?;
-                    // The earlier parts were read since the scan.
-                    described.changed |= Stamp::of(&before) != self.scan.stamps[node as usize];
-                    Files::LastPart(described)
-                } else {
-                    Files::Part
+                let opened = self.open_shared(dirs, node, &file)?;
+                if let Some(opened) = &opened {
+                    append(&opened.file, offset, wanted as usize, &mut bytes).at("read", dirs.path(node))?;
+                }
+                match (is_last, opened) {
+                    (false, _) => Files::Part,
+                    (true, None) => Files::LastPart(ReadFile::gone(node)),
+                    (true, Some(opened)) => {
+                        let size_bytes = offset + bytes.len() as u64;
+                        let digest = Digest::of(b"");
+                        Files::LastPart(self.describe(dirs, node, &opened, size_bytes, digest)?)
+                    }
                 }
             }
             Job::Slice {
@@ -207,7 +235,7 @@ impl<'a> Readers<'a> {
                 offset,
                 bytes: wanted,
             } => {
-                let Ok((file, before)) = open(dirs, node) else {
+                let Ok(Some(OpenFile { file, before })) = open(dirs, node) else {
                     // The next attempt, which reads it whole, tells why.
                     let files = Files::Stale;
                     return Ok(Block { bytes, files, cost });
@@ -234,26 +262,60 @@ impl<'a> Readers<'a> {
         let start = block.len();
         let mut is_second_try = false;
         loop {
-            let (file, before) = open(dirs, node)?;
             block.truncate(start);
+            let Some(opened) = self.open(dirs, node)? else {
+                return Ok(ReadFile::gone(node));
+            };
             // One that grew beyond a part meanwhile is not worth the memory: its size tells that it changed.
-            let wanted = (before.st_size as u64).min(PART_BYTES);
-            append(&file, 0, wanted as usize, block).at("read", dirs.path(node))?;
+            let wanted = (opened.before.st_size as u64).min(PART_BYTES);
+            append(&opened.file, 0, wanted as usize, block).at("read", dirs.path(node))?;
             let body = &block[start..];
-            let described = self.describe(dirs, node, &file, &before, body.len() as u64, Digest::of(body))?;
-            if !described.changed || is_second_try {
+            let described = self.describe(dirs, node, &opened, body.len() as u64, Digest::of(body))?;
+            if described.fate != Fate::Changed || is_second_try {
                 return Ok(described);
             }
             is_second_try = true;
         }
     }
 
+    /// Opens the file that the parts of a node share.
+    fn open_shared(
+        &self,
+        dirs: &mut DirHandles<'_>,
+        node: u32,
+        shared: &Shared,
+    ) -> Result<Option<Arc<OpenFile>>, PathError> {
+        let mut shared = shared.lock();
+        if let Some(opened) = &*shared {
+            return Ok(opened.clone());
+        }
+        let opened = self.open(dirs, node)?.map(Arc::new);
+        Ok(shared.insert(opened).clone())
+    }
+
+    /// Opens a file; one whose name is gone by another name it had at the scan. `None` when no name is left.
+    fn open(&self, dirs: &mut DirHandles<'_>, node: u32) -> Result<Option<OpenFile>, PathError> {
+        if let Some(opened) = open(dirs, node)? {
+            return Ok(Some(opened));
+        }
+        for other in self.other_names.get(&node).into_iter().flatten() {
+            let opened = open(dirs, *other)?;
+            let is_same = |opened: &OpenFile| {
+                let (now, then) = (Stamp::of(&opened.before), &self.scan.stamps[node as usize]);
+                (now.device, now.inode) == (then.device, then.inode)
+            };
+            if let Some(opened) = opened.filter(is_same) {
+                return Ok(Some(opened));
+            }
+        }
+        Ok(None)
+    }
+
     fn describe(
         &self,
         dirs: &DirHandles<'_>,
         node: u32,
-        file: &OwnedFd,
-        before: &Stat,
+        OpenFile { file, before }: &OpenFile,
         size_bytes: u64,
         digest: Digest,
     ) -> Result<ReadFile, PathError> {
@@ -271,8 +333,25 @@ impl<'a> Readers<'a> {
                 Xattrs::Drop => Vec::new(),
             },
             // Times of modification can be set back; that of the last change cannot.
-            changed: after.st_size as u64 != size_bytes || Stamp::of(&after) != Stamp::of(before),
+            fate: match after.st_size as u64 != size_bytes || Stamp::of(&after) != Stamp::of(before) {
+                true => Fate::Changed,
+                false => Fate::Sound,
+            },
         })
+    }
+}
+
+impl ReadFile {
+    fn gone(node: u32) -> Self {
+        ReadFile {
+            node,
+            size_bytes: 0,
+            digest: Digest::of(b""),
+            mode: 0,
+            mtime: Mtime::default(),
+            xattrs: Vec::new(),
+            fate: Fate::Gone,
+        }
     }
 }
 
@@ -314,12 +393,16 @@ fn plan_jobs(scan: &Scan, parts: Vec<Part>) -> Vec<Job> {
                 small.push(node);
                 small_bytes += size_bytes;
             }
-            Part::Whole(node) => jobs.extend(in_parts(0..size_bytes).map(|(offset, bytes)| Job::Part {
-                node,
-                offset,
-                bytes,
-                is_last: offset + bytes == size_bytes,
-            })),
+            Part::Whole(node) => {
+                let file = Arc::<Shared>::default();
+                jobs.extend(in_parts(0..size_bytes).map(|(offset, bytes)| Job::Part {
+                    node,
+                    file: Arc::clone(&file),
+                    offset,
+                    bytes,
+                    is_last: offset + bytes == size_bytes,
+                }));
+            }
             Part::Slice(node, range) => {
                 jobs.extend(in_parts(range).map(|(offset, bytes)| Job::Slice { node, offset, bytes }))
             }
@@ -343,18 +426,48 @@ fn in_parts(range: Range<u64>) -> impl Iterator<Item = (u64, u64)> {
         .map(move |offset| (offset, PART_BYTES.min(end - offset)))
 }
 
-fn open(dirs: &mut DirHandles<'_>, node: u32) -> Result<(OwnedFd, Stat), PathError> {
+/// The names of files that have more than one, by the node that has the body.
+fn other_names(scan: &Scan) -> HashMap<u32, Vec<u32>> {
+    let mut names: HashMap<u32, Vec<u32>> = HashMap::new();
+    for (node, index) in scan.tree.nodes().iter().zip(0u32..) {
+        if let NodeKind::Hardlink { to } = node.kind {
+            names.entry(to).or_default().push(index);
+        }
+    }
+    names
+}
+
+/// Opens a file; `None` when it is gone, or no longer a regular file.
+fn open(dirs: &mut DirHandles<'_>, node: u32) -> Result<Option<OpenFile>, PathError> {
     // What was a file at the scan may be a named pipe now: opening must not wait for its other end.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let (folder, name) = dirs.place(node)?;
-    let file = fs::openat(folder, name, flags, Mode::empty());
-    let file = file.at("open", dirs.path(node))?;
-    let stat = fs::fstat(&file).at("look at", dirs.path(node))?;
-    if dir_handles::file_type(&stat) != FileType::RegularFile {
-        let changed = std::io::Error::other("it is no longer a regular file");
-        return Err(changed).at("read", dirs.path(node));
-    }
-    Ok((file, stat))
+    let (folder, name) = match dirs.place(node) {
+        Ok(place) => place,
+        Err(error) if is_gone(&error.source) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let file = match fs::openat(folder, name, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(error) if is_gone(&error.into()) => return Ok(None),
+        Err(error) => return Err(error).at("open", dirs.path(node)),
+    };
+    let before = fs::fstat(&file).at("look at", dirs.path(node))?;
+    let is_file = dir_handles::file_type(&before) == FileType::RegularFile;
+    Ok(is_file.then_some(OpenFile { file, before }))
+}
+
+/// Whether the error says that what the scan saw is no longer there: nothing is, or a link, a socket or a device, or,
+/// for a folder, a file.
+pub(super) fn is_gone(error: &std::io::Error) -> bool {
+    let gone = [
+        Errno::NOENT,
+        Errno::NOTDIR,
+        Errno::LOOP,
+        Errno::NXIO,
+        Errno::NODEV,
+        Errno::STALE,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| gone.contains(&errno))
 }
 
 /// Appends up to `wanted` bytes of `file` from `offset` on; less when it ends before.

@@ -13,11 +13,11 @@ use headstart_digest::Digest;
 use headstart_fs::{AtPath as _, PathError, RelPath};
 use rustix::fs::FileType;
 
-use super::{SaveError, SaveOptions, stat_cache::Stamp};
+use super::{SaveError, SaveOptions, read, stat_cache::Stamp};
 use crate::{
     Node, NodeKind, Progress, SpecialKind, Step, Tree, Warning, Xattr,
     dir_handles::{self, Anchor, DirHandles},
-    listing::{self, ListRoot, Listed},
+    listing::{self, IsWanted, ListRoot, Listed},
     on_disk,
     tree::{self, DIRECTORY_MODE_MASK, FILE_MODE_MASK},
     xattrs,
@@ -60,7 +60,11 @@ pub(super) fn scan(
     let is_wanted = |path: &Path| {
         left_out.as_deref() != Some(path) && only.is_none_or(|only| is_part_of(only, path, &options.root))
     };
-    let listed = listing::list(&starts, &is_wanted, Step::Scan, progress, interrupt)?;
+    let is_wanted: Option<&IsWanted<'_>> = match left_out.is_some() || only.is_some() {
+        true => Some(&is_wanted),
+        false => None,
+    };
+    let listed = listing::list(&starts, is_wanted, Step::Scan, progress, interrupt)?;
     if interrupt.load(Ordering::Relaxed) {
         return Err(SaveError::Interrupted);
     }
@@ -69,6 +73,14 @@ pub(super) fn scan(
         nodes.add(item);
     }
     let tree = Tree::new(nodes.nodes).map_err(|error| SaveError::TooLarge(error.to_string()))?;
+    // One that is gone would look empty.
+    for (root, path) in &roots {
+        let found = dir_handles::look(&root.parent, &root.name).at("look at", path.join_to(&options.root))?;
+        if found.is_none() || !tree.roots().any(|(_, listed)| listed == **path) {
+            let (path, root) = ((*path).clone(), options.root.clone());
+            return Err(SaveError::NotFound { path, root });
+        }
+    }
     let mut roots: HashMap<&RelPath, Anchor> = roots.into_iter().map(|(root, path)| (path, root)).collect();
     let roots = tree
         .roots()
@@ -93,7 +105,11 @@ pub(super) fn folder_xattrs(scan: &Scan, base: &Path) -> Result<Vec<Xattr>, Path
     let mut found = Vec::new();
     for (node, index) in tree.nodes().iter().zip(0u32..) {
         if node.kind == NodeKind::Directory {
-            let attributes = xattrs::read(dirs.folder(index)?, index);
+            let folder = match dirs.folder(index) {
+                Err(error) if read::is_gone(&error.source) => continue,
+                folder => folder?,
+            };
+            let attributes = xattrs::read(folder, index);
             found.extend(attributes.at("read the attributes of", dirs.path(index))?);
         }
     }

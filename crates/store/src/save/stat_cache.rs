@@ -1,8 +1,8 @@
 //! What the system said of the files of the last save of a folder: by it the next one knows which did not change.
 //!
 //! A file is known again by device, inode, size, modification time and time of change. The last one nobody can set, and
-//! every write moves it on, as far as the kernel's clock ticks (one through a memory map only when it is written back): a file that changed just before the save is not noted, since
-//! one more change within the same tick would not show.
+//! every write moves it on, as far as the kernel's clock ticks (one through a memory map only when it is written back): a file
+//! that changed just before the save is not noted, since one more change within the same tick would not show.
 
 use std::path::{Path, PathBuf};
 
@@ -24,9 +24,8 @@ const MAGIC: &[u8; 8] = b"hsstat01";
 const ROW_BYTES: usize = 28;
 /// Written where nothing is known of a node: no time has so many nanoseconds.
 const UNKNOWN: u32 = u32::MAX;
-/// Clocks of kernels tick at least a hundred times a second; some file systems keep whole seconds, or two.
+/// Clocks of kernels tick at least a hundred times a second.
 const TICK_NANOSECONDS: i128 = 50_000_000;
-const COARSE_TICK_NANOSECONDS: i128 = 2_000_000_000;
 /// Folders remembered. Each takes some megabytes when it is large.
 const MAX_FILES: usize = 64;
 
@@ -71,13 +70,12 @@ impl Stamp {
     }
 
     /// Whether a change after `now` is sure to give another stamp.
+    ///
+    /// A time of whole seconds may be that of a file in a mounted image, which has its modification time, as some tool made it up, for
+    /// a time of change; devices and inodes of images are those of others that were mounted before.
     pub(super) fn is_settled(&self, now: Timestamp) -> bool {
-        let tick = match self.ctime.nanoseconds {
-            0 => COARSE_TICK_NANOSECONDS,
-            _ => TICK_NANOSECONDS,
-        };
         let changed = i128::from(self.ctime.seconds) * 1_000_000_000 + i128::from(self.ctime.nanoseconds);
-        changed + tick < now.as_nanosecond()
+        self.ctime.nanoseconds != 0 && changed + TICK_NANOSECONDS < now.as_nanosecond()
     }
 }
 
@@ -96,6 +94,11 @@ impl StatCache {
             }
             let _ = publish::replace(file, &self.encode(), Durability::Cached);
         }
+    }
+
+    /// Puts off that the cache at `file` is forgotten.
+    pub(super) fn mark_used(file: &Path) {
+        let _ = on_disk::touch(file);
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -198,8 +201,7 @@ mod tests {
         let now = Timestamp::from_second(1000).unwrap();
         assert!(stamp(999, 949_000_000).is_settled(now));
         assert!(!stamp(999, 951_000_000).is_settled(now));
-        assert!(!stamp(999, 0).is_settled(now), "a file system of whole seconds");
-        assert!(stamp(997, 0).is_settled(now));
+        assert!(!stamp(9, 0).is_settled(now), "whole seconds");
         assert!(!stamp(1001, 5).is_settled(now));
     }
 }

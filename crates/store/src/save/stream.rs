@@ -45,11 +45,8 @@ pub(super) struct StoredStream {
     pub(super) chunks: Vec<ChunkRef>,
     /// Those of `packs` that were not written now.
     pub(super) reused: Vec<PackId>,
-    /// Packs written now.
-    pub(super) uploaded: Vec<(PackRef, PackTable)>,
     pub(super) new_chunk_bytes: u64,
     pub(super) reused_bytes: u64,
-    pub(super) stored_bytes: u64,
 }
 
 /// Takes chunks in stream order.
@@ -330,8 +327,11 @@ pub(super) struct FinishedStream {
 
 impl FinishedStream {
     /// Fills in the names of the packs, which are numbered by first use.
-    pub(super) fn name_packs(self, mut uploaded: Vec<Uploaded>) -> StoredStream {
-        uploaded.sort_unstable_by_key(|upload| upload.number);
+    pub(super) fn name_packs(self, uploaded: &[Uploaded]) -> StoredStream {
+        let uploaded: HashMap<usize, PackRef> = uploaded
+            .iter()
+            .map(|upload| (upload.number, upload.pack))
+            .collect();
         let mut numbers = HashMap::new();
         let mut packs = Vec::new();
         let mut reused = Vec::new();
@@ -345,7 +345,7 @@ impl FinishedStream {
                             reused.push(pack.id);
                             pack
                         }
-                        PackSlot::New(number) => uploaded[number].pack,
+                        PackSlot::New(number) => uploaded[&number],
                     });
                     packs.len() as u32 - 1
                 });
@@ -362,15 +362,6 @@ impl FinishedStream {
             frames,
             chunks: self.chunks,
             reused,
-            stored_bytes: uploaded
-                .iter()
-                .filter(|upload| upload.written == Written::New)
-                .map(|upload| u64::from(upload.pack.bytes))
-                .sum(),
-            uploaded: uploaded
-                .into_iter()
-                .map(|upload| (upload.pack, upload.table))
-                .collect(),
             packs,
             new_chunk_bytes: self.new_chunk_bytes,
             reused_bytes: self.reused_bytes,
@@ -402,9 +393,19 @@ fn on_a_core<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Re
 /// A pack the store has taken.
 pub(super) struct Uploaded {
     number: usize,
-    pack: PackRef,
-    table: PackTable,
+    pub(super) pack: PackRef,
+    pub(super) table: PackTable,
     written: Written,
+}
+
+impl Uploaded {
+    /// Bytes the store did not have.
+    pub(super) fn new_bytes(&self) -> u64 {
+        match self.written {
+            Written::New => self.pack.bytes.into(),
+            Written::Existed => 0,
+        }
+    }
 }
 
 /// Writes packs to the store, some at a time.

@@ -1,12 +1,14 @@
 //! What a save stores, and what it does not.
 
-use std::path::Path;
+use std::{path::Path, sync::atomic::Ordering};
 
 use super::*;
 use crate::{
-    NoProgress, PruneStore as _, SpecialKind,
-    testing::{Bench, noise, touch, write},
+    ContentId, ContentKind, NoProgress, PruneStore as _, SpecialKind, Step,
+    testing::{Bench, noise, write},
 };
+
+mod meddling;
 
 fn content(bench: &Bench, kind: ContentKind) -> Vec<(ContentId, u64)> {
     let listed = bench
@@ -185,47 +187,4 @@ fn the_store_below_the_saved_tree_is_left_out() {
     bench.restore("k");
     assert!(bench.to().join("d/file").exists() && bench.to().join("d/store2/entry").exists());
     assert!(!bench.to().join("d/store").exists());
-}
-
-/// Writes to a file while it is saved, and sets its time back.
-struct Meddler(std::path::PathBuf, std::sync::Once);
-
-impl Progress for Meddler {
-    fn start(&self, _step: Step, _total: Option<u64>) {}
-    fn advance(&self, step: Step, _amount: u64) {
-        if step == Step::Read {
-            self.1.call_once(|| {
-                use std::os::unix::fs::FileExt as _;
-                let file = std::fs::OpenOptions::new().write(true).open(&self.0).unwrap();
-                file.write_all_at(b"changed", 0).unwrap();
-                touch(&self.0, 1000, 5);
-            });
-        }
-    }
-    fn finish(&self, _step: Step) {}
-    fn warn(&self, _warning: &Warning) {}
-}
-
-#[test]
-fn a_file_that_changes_while_it_is_read_is_told_though_its_time_is_set_back() {
-    let bench = Bench::new();
-    let path = bench.from().join("d");
-    // More than is read ahead: its last part comes after the first was passed on.
-    std::fs::File::create(&path).unwrap().set_len(96 << 20).unwrap();
-    touch(&path, 1000, 5);
-    let outcome = save(
-        &*bench.store,
-        None,
-        &bench.runtime,
-        &bench.save_options("k", &["d"]),
-        &Meddler(path, std::sync::Once::new()),
-        &bench.interrupt,
-    );
-    let SaveOutcome::Saved(saved) = outcome.unwrap() else {
-        panic!("the key is new");
-    };
-    let told = [Warning::Changed {
-        path: RelPath::parse("d").unwrap(),
-    }];
-    assert_eq!(saved.warnings, told);
 }

@@ -1,24 +1,28 @@
 //! What did not change since the last save of the same folder, and so need not be read.
 //!
-//! The stat cache tells which files are as the last snapshot has them. Where neighbours in the stream are neighbours in that
+//! The stat cache tells which files are as the last snapshot has them. Of other files of the same path and size it is found out by
+//! their digest, which takes less than cutting and hashing them again. Where neighbours in the stream are neighbours in that
 //! snapshot, too, whole chunks of it are taken over; only what lies before the first of them and after the last is read.
 
-use std::{collections::HashMap, ops::Range, path::Path, sync::atomic::AtomicBool};
+use std::{ops::Range, path::Path, sync::atomic::AtomicBool};
 
 use headstart_digest::{Digest, SnapshotId};
 use jiff::Timestamp;
 
 use super::{
-    Xattrs,
+    SaveOptions, Xattrs,
     scan::Scan,
     stat_cache::{Stamp, StatCache},
 };
-use crate::{ChunkRef, ContentId, Node, NodeKind, Runtime, Snapshot, Store, StoreExt as _};
+use crate::{
+    ChunkRef, ContentId, Node, NodeKind, Progress, Runtime, Snapshot, Store, StoreExt as _, content_check,
+    pairing::pair,
+};
 
 /// Fewer bytes in a row are read again: each row may add two chunks that are smaller than they should be.
 const MIN_ROW_BYTES: u64 = 1 << 20;
 
-/// The last snapshot of a folder, and what was noted about its files.
+/// The last snapshot of a folder, or the nearest one there is, and what was noted about its files.
 pub(super) struct LastSave {
     pub(super) id: SnapshotId,
     pub(super) snapshot: Snapshot,
@@ -32,8 +36,12 @@ pub(super) struct LastSave {
 /// The last save compared with what is on disk now.
 pub(super) struct Unchanged {
     pub(super) last: LastSave,
-    /// By node of the scan, the node of the last snapshot that it still is.
+    /// By node of the scan, the node of the last snapshot that it still is, but perhaps for its mode and time.
     same: Vec<Option<u32>>,
+    /// Whether all that is the same has the mode and the time it had.
+    same_meta: bool,
+    /// Whether files were read to find that out: what was noted of them is outdated.
+    pub(super) was_read: bool,
 }
 
 /// A part of the stream.
@@ -58,16 +66,23 @@ impl LastSave {
         let StatCache { snapshot: id, stamps } = StatCache::load(file)?;
         let stored = runtime.run(interrupt, store.read(ContentId::Snapshot(id))).ok()?;
         let snapshot = Snapshot::parse(&stored).ok()?;
-        if stamps.len() != snapshot.tree().nodes().len() || !snapshot.xattrs().is_empty() {
-            return None;
-        }
-        Some(LastSave {
+        (stamps.len() == snapshot.tree().nodes().len()).then(|| Self::new(id, snapshot, stamps))
+    }
+
+    /// A snapshot of another place or time: nothing is known of the files but what it says.
+    pub(super) fn of_elsewhere(id: SnapshotId, snapshot: Snapshot) -> Self {
+        let stamps = vec![None; snapshot.tree().nodes().len()];
+        Self::new(id, snapshot, stamps)
+    }
+
+    fn new(id: SnapshotId, snapshot: Snapshot, stamps: Vec<Option<Stamp>>) -> Self {
+        LastSave {
             starts: running_sum(snapshot.tree().nodes().iter().map(Node::size_bytes)),
             chunk_starts: running_sum(snapshot.chunks().iter().map(|chunk| u64::from(chunk.bytes))),
             id,
             snapshot,
             stamps,
-        })
+        }
     }
 
     /// What the store must still have for any of it to be of use.
@@ -76,47 +91,68 @@ impl LastSave {
         packs.chain([ContentId::Snapshot(self.id)]).collect()
     }
 
-    pub(super) fn compare(self, scan: &Scan) -> Unchanged {
+    /// Finds out what did not change. `None` when that was interrupted.
+    pub(super) fn compare(
+        self,
+        scan: &Scan,
+        options: &SaveOptions,
+        progress: &dyn Progress,
+        interrupt: &AtomicBool,
+    ) -> Option<Unchanged> {
         let nodes = self.snapshot.tree().nodes();
-        let by_name: HashMap<(Option<u32>, &[u8]), u32> = nodes
-            .iter()
-            .zip(0u32..)
-            .map(|(node, index)| ((node.parent, &*node.name), index))
-            .collect();
-        // Of each node of the scan, the one of that path.
-        let mut before: Vec<Option<u32>> = Vec::with_capacity(scan.stamps.len());
-        let mut same = Vec::with_capacity(scan.stamps.len());
-        for (node, stamp) in scan.tree.nodes().iter().zip(&scan.stamps) {
-            let found = match node.parent {
-                None => by_name.get(&(None, &*node.name)),
-                Some(parent) => {
-                    before[parent as usize].and_then(|parent| by_name.get(&(Some(parent), &*node.name)))
-                }
+        let mut same = pair(scan.tree.nodes(), nodes);
+        let mut same_meta = true;
+        let mut doubtful: Vec<(u32, Digest)> = Vec::new();
+        for ((node, index), found) in scan.tree.nodes().iter().zip(0u32..).zip(&mut same) {
+            let Some(last) = found.map(|found| &nodes[found as usize]) else {
+                continue;
             };
-            let found = found.copied();
-            before.push(found);
-            same.push(found.filter(|found| self.is_same(*found, node, stamp)));
-        }
-        Unchanged { last: self, same }
-    }
-
-    fn is_same(&self, found: u32, node: &Node, stamp: &Stamp) -> bool {
-        let last = &self.snapshot.tree().nodes()[found as usize];
-        let same_kind = match (&last.kind, &node.kind) {
-            (NodeKind::File { size_bytes: 0, .. }, NodeKind::File { size_bytes: 0, .. }) => true,
-            (NodeKind::File { size_bytes: last, .. }, NodeKind::File { size_bytes, .. }) => {
-                last == size_bytes && self.stamps[found as usize].as_ref() == Some(stamp)
+            let has_same_meta = last.mtime == node.mtime && last.mode == node.mode;
+            match (&last.kind, &node.kind) {
+                (
+                    NodeKind::File {
+                        size_bytes: last,
+                        digest,
+                    },
+                    NodeKind::File { size_bytes, .. },
+                ) if last == size_bytes => {
+                    let stamp = found.and_then(|found| self.stamps[found as usize]);
+                    let is_known = has_same_meta && stamp.as_ref() == Some(&scan.stamps[index as usize]);
+                    if *size_bytes > 0 && !is_known {
+                        doubtful.push((index, *digest));
+                    }
+                }
+                (last, kind) if last == kind => {}
+                _ => *found = None,
             }
-            (last, kind) => last == kind,
-        };
-        same_kind && last.mtime == node.mtime && last.mode == node.mode
+            same_meta &= found.is_none() || has_same_meta;
+        }
+        let changed = content_check::find_changed(
+            &scan.tree,
+            &doubtful,
+            &scan.roots,
+            &options.root,
+            progress,
+            interrupt,
+        )?;
+        for index in changed {
+            same[index as usize] = None;
+        }
+        Some(Unchanged {
+            last: self,
+            same,
+            same_meta,
+            was_read: !doubtful.is_empty(),
+        })
     }
 }
 
 impl Unchanged {
     /// True when the tree is what the last snapshot says, node by node.
     pub(super) fn is_all(&self) -> bool {
-        self.same.len() == self.last.snapshot.tree().nodes().len()
+        self.same_meta
+            && self.last.snapshot.xattrs().is_empty()
+            && self.same.len() == self.last.snapshot.tree().nodes().len()
             && self
                 .same
                 .iter()

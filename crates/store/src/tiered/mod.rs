@@ -7,7 +7,8 @@
 //! which first makes the remote complete: packs that a snapshot names because the local store had them already are
 //! uploaded, then the snapshot, then the entry. Where there is a remote, it decides who created an entry.
 //!
-//! A remote that fails costs one warning and is then left alone: nothing here fails because of it.
+//! A remote that fails costs one warning and is then left alone: nothing here fails because of it. A local store that takes
+//! nothing, being full or read-only, costs one warning too, and the remote is written to past it.
 
 mod fetch;
 mod push;
@@ -25,6 +26,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use headstart_digest::SnapshotId;
 use parking_lot::Mutex;
@@ -33,7 +35,7 @@ use self::{fetch::Fetched, remote::Remote};
 pub use self::{push::Pushed, warning::TierWarning};
 use crate::{
     ByteStream, ContentId, ContentReader, CreatedEntry, Entry, EntryInfo, EntryName, Namespace, Store,
-    StoreError, StoreExt as _, Written,
+    StoreError, StoreExt as _, Written, range::check_size,
 };
 
 /// A local store in front of a remote one.
@@ -158,7 +160,7 @@ impl TieredStore {
         Ok(self.count_local(id, reader))
     }
 
-    async fn read_local(&self, id: ContentId) -> Result<Option<bytes::Bytes>, StoreError> {
+    async fn read_local(&self, id: ContentId) -> Result<Option<Bytes>, StoreError> {
         match self.local.read(id).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(StoreError::Missing { .. }) => Ok(None),
@@ -208,6 +210,17 @@ impl TieredStore {
         }
     }
 
+    /// Makes sure that a snapshot can be restored, as far as the local store can tell what it needs.
+    async fn expect_complete(&self, snapshot: SnapshotId) -> Result<(), StoreError> {
+        let id = ContentId::Snapshot(snapshot);
+        let mut needed = self.local_packs(id).await.unwrap_or_default();
+        needed.push(id);
+        match self.find_missing(&needed).await?.first() {
+            Some(missing) => Err(self.missing(missing)),
+            None => Ok(()),
+        }
+    }
+
     async fn read_local_entry(&self, name: &EntryName) -> Result<Option<Entry>, StoreError> {
         match self.local.read_entry(name).await {
             Ok(entry) => Ok(Some(entry)),
@@ -219,6 +232,20 @@ impl TieredStore {
             Err(error) => self.pass_over_local(error).map(|()| None),
         }
     }
+}
+
+/// Takes a stream into memory, as far as the announced length and no further than the chunk that exceeds it.
+async fn collect(id: ContentId, bytes: u64, mut stream: ByteStream) -> Result<Vec<Bytes>, StoreError> {
+    check_size(id, bytes)?;
+    let (mut chunks, mut received) = (Vec::new(), 0);
+    while let Some(chunk) = stream.try_next().await? {
+        received += chunk.len() as u64;
+        chunks.push(chunk);
+        if received > bytes {
+            break;
+        }
+    }
+    Ok(chunks)
 }
 
 #[async_trait]
@@ -241,13 +268,26 @@ impl Store for TieredStore {
         }
     }
 
+    /// Holds all of it in memory, for the remote should the local store not take it.
     async fn write(&self, id: ContentId, bytes: u64, stream: ByteStream) -> Result<Written, StoreError> {
-        let written = self.local.write(id, bytes, stream).await?;
-        // The rest follows when an entry needs it.
-        if written == Written::New && matches!(id, ContentId::Pack(_)) {
-            self.upload(id).await;
+        let chunks = collect(id, bytes, stream).await?;
+        let again = || stream::iter(chunks.clone().into_iter().map(Ok)).boxed();
+        match self.local.write(id, bytes, again()).await {
+            Ok(written) => {
+                // The rest follows when an entry needs it.
+                if written == Written::New && matches!(id, ContentId::Pack(_)) {
+                    self.upload(id).await;
+                }
+                Ok(written)
+            }
+            Err(error @ (StoreError::Io(_) | StoreError::Refused { .. })) => {
+                match self.upload_stream(id, bytes, again()).await {
+                    Some(written) => self.pass_over_local(error).map(|()| written),
+                    None => Err(error),
+                }
+            }
+            Err(error) => Err(error),
         }
-        Ok(written)
     }
 
     async fn find_missing(&self, ids: &[ContentId]) -> Result<Vec<ContentId>, StoreError> {
@@ -285,13 +325,17 @@ impl Store for TieredStore {
     }
 
     /// Creates the entry at the remote and then here. The local store alone decides when it has the entry already, and
-    /// when there is no remote to ask: then the two may differ, both right for those who wrote them.
+    /// when there is no remote to ask: then the two may differ, both right for those who wrote them. [`StoreError::Missing`]
+    /// when there is no remote any more that had a part of what the entry stands for.
     async fn create_entry(&self, name: &EntryName, entry: &Entry) -> Result<CreatedEntry, StoreError> {
         if let Some(existing) = self.read_local_entry(name).await? {
             return Ok(CreatedEntry::Existed(existing));
         }
         match self.create_remote_entry(name, entry).await {
-            None => self.local.create_entry(name, entry).await,
+            None => {
+                self.expect_complete(entry.snapshot).await?;
+                self.local.create_entry(name, entry).await
+            }
             Some(CreatedEntry::Existed(existing)) if existing.snapshot != entry.snapshot => {
                 Ok(CreatedEntry::Existed(existing))
             }
@@ -300,6 +344,10 @@ impl Store for TieredStore {
                     CreatedEntry::Created => entry,
                     CreatedEntry::Existed(existing) => existing,
                 };
+                // The local store may lack what the entry names.
+                if self.remote.is_not_kept() {
+                    return Ok(created);
+                }
                 // It is saved: that it is not here too costs the next reader time.
                 if let Err(error) = self.local.create_entry(name, entry).await {
                     self.remote.warn(TierWarning::NotKept(error));

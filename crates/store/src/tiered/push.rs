@@ -6,7 +6,10 @@ use futures::{StreamExt as _, stream};
 use headstart_digest::SnapshotId;
 
 use super::{TierWarning, TieredStore};
-use crate::{ContentId, CreatedEntry, Entry, EntryName, Snapshot, StoreError, StoreExt as _, Written};
+use crate::{
+    ByteStream, ContentId, CreatedEntry, Entry, EntryName, Snapshot, Store, StoreError, StoreExt as _,
+    Written,
+};
 
 /// Packs uploaded at once.
 const PARALLEL_UPLOADS: usize = 4;
@@ -60,8 +63,16 @@ impl TieredStore {
         let id = ContentId::Snapshot(snapshot);
         let packs = match self.local_packs(id).await {
             Ok(packs) => packs,
-            // It came from the remote, as an older snapshot of the same content may.
-            Err(StoreError::Missing { .. }) => Vec::new(),
+            // The local store did not take it.
+            Err(StoreError::Missing { .. }) => {
+                let read = self
+                    .remote
+                    .ask(|remote| async move { packs_of(id, &*remote).await });
+                match read.await {
+                    Some(packs) => packs,
+                    None => return false,
+                }
+            }
             Err(error) => {
                 self.remote.warn(TierWarning::Incomplete(error));
                 return false;
@@ -88,18 +99,8 @@ impl TieredStore {
         true
     }
 
-    async fn local_packs(&self, id: ContentId) -> Result<Vec<ContentId>, StoreError> {
-        let stored = self.local.read(id).await?;
-        let snapshot = Snapshot::parse(&stored).map_err(|error| StoreError::Corrupt {
-            what: id.to_string(),
-            store: self.local.location(),
-            reason: error.to_string(),
-        })?;
-        Ok(snapshot
-            .packs()
-            .iter()
-            .map(|pack| ContentId::Pack(pack.id))
-            .collect())
+    pub(super) async fn local_packs(&self, id: ContentId) -> Result<Vec<ContentId>, StoreError> {
+        packs_of(id, &*self.local).await
     }
 
     /// Uploads content of the local store; true when the remote has it.
@@ -120,10 +121,7 @@ impl TieredStore {
             .await;
         match written {
             Some(Ok((written, bytes))) => {
-                if written == Written::New {
-                    self.counters.uploaded_bytes.fetch_add(bytes, Ordering::Relaxed);
-                    self.counters.uploaded_content.fetch_add(1, Ordering::Relaxed);
-                }
+                self.count_upload(written, bytes);
                 true
             }
             Some(Err(error)) => {
@@ -133,4 +131,32 @@ impl TieredStore {
             None => false,
         }
     }
+
+    /// Gives the remote what the local store does not take; `None` when it does not take it either.
+    pub(super) async fn upload_stream(
+        &self,
+        id: ContentId,
+        bytes: u64,
+        stream: ByteStream,
+    ) -> Option<Written> {
+        let write = |remote: Arc<dyn Store>| async move { remote.write(id, bytes, stream).await };
+        let written = self.remote.give(write).await?;
+        self.count_upload(written, bytes);
+        Some(written)
+    }
+
+    fn count_upload(&self, written: Written, bytes: u64) {
+        if written == Written::New {
+            self.counters.uploaded_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.counters.uploaded_content.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The packs a snapshot names.
+async fn packs_of(id: ContentId, store: &dyn Store) -> Result<Vec<ContentId>, StoreError> {
+    let stored = store.read(id).await?;
+    let snapshot = Snapshot::parse(&stored).map_err(|error| error.in_store(id, store.location()))?;
+    let packs = snapshot.packs().iter();
+    Ok(packs.map(|pack| ContentId::Pack(pack.id)).collect())
 }

@@ -38,16 +38,7 @@ impl Machine {
     }
 
     fn save(&self, store: &dyn Store, key: &str, tree: &Path) -> SaveOutcome {
-        let options = SaveOptions {
-            stat_cache: None,
-            name: name(key),
-            root: tree.to_owned(),
-            paths: vec![RelPath::root()],
-            xattrs: Xattrs::Drop,
-            leave_out: None,
-            facts: BTreeMap::new(),
-            now: Timestamp::UNIX_EPOCH,
-        };
+        let options = save_options(key, tree);
         let never = AtomicBool::new(false);
         save(store, None, &self.runtime, &options, &NoProgress, &never).unwrap()
     }
@@ -56,6 +47,7 @@ impl Machine {
     fn restore(&self, key: &str) -> Option<Vec<(String, Vec<u8>)>> {
         let root = tempfile::tempdir_in(self.dir.path()).unwrap().keep();
         let options = RestoreOptions {
+            images: None,
             within: None,
             namespace: name(key).namespace().clone(),
             key: key.to_owned(),
@@ -91,6 +83,19 @@ impl Machine {
                 TierWarning::Incomplete(_) => "incomplete",
             })
             .collect()
+    }
+}
+
+fn save_options(key: &str, tree: &Path) -> SaveOptions {
+    SaveOptions {
+        stat_cache: None,
+        name: name(key),
+        root: tree.to_owned(),
+        paths: vec![RelPath::root()],
+        xattrs: Xattrs::Drop,
+        leave_out: None,
+        facts: BTreeMap::new(),
+        now: Timestamp::UNIX_EPOCH,
     }
 }
 
@@ -227,6 +232,63 @@ fn a_local_store_that_keeps_nothing_is_passed_by() {
     let full = Machine::with(remote, |local| Arc::new(ReadOnlyStore::new(Arc::new(local))));
     assert_eq!(full.restore("a"), Some(listing(tree.path())));
     assert_eq!(full.kinds(), ["not kept"]);
+}
+
+#[test]
+fn what_a_remote_has_and_no_longer_gives_is_stored_here_after_all() {
+    let (a, b) = (tree("a"), tree("b"));
+    for call in 0..12 {
+        let remote: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let first = Machine::new(Arc::clone(&remote));
+        first.save(&first.store, "k-a", a.path());
+        // Of the tree that is saved now, most is in packs that only the remote has.
+        let dies = FaultyStore::new(Arc::clone(&remote), Fault::Fail, call..usize::MAX);
+        let second = Machine::new(Arc::new(dies));
+        let saved = second.save(&second.store, "k-b", b.path());
+        assert!(matches!(saved, SaveOutcome::Saved(_)), "{saved:?}");
+        assert!(second.kinds().len() <= 1, "{call}: {:?}", second.kinds());
+        // Either the remote has the entry, or the local store has all of it.
+        let reader = match second.runtime.block_on(remote.read_entry(&name("k-b"))) {
+            Ok(_) => Machine::new(remote),
+            Err(_) => second,
+        };
+        assert_eq!(reader.restore("k-b"), Some(listing(b.path())), "call {call}");
+    }
+}
+
+#[test]
+fn a_save_goes_past_a_local_store_that_takes_nothing() {
+    let remote: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let (a, b) = (tree("a"), tree("b"));
+    // It has a part, which the remote lacks.
+    let full = Machine::with(Arc::clone(&remote), |local| {
+        let local: Arc<dyn Store> = Arc::new(local);
+        let saving = Machine::new(Arc::new(MemoryStore::new()));
+        saving.save(&*local, "k-a", a.path());
+        Arc::new(ReadOnlyStore::new(local))
+    });
+    let saved = full.save(&full.store, "k-b", b.path());
+    assert!(matches!(saved, SaveOutcome::Saved(_)), "{saved:?}");
+    assert_eq!(full.kinds(), ["not kept"]);
+    let other = Machine::new(Arc::clone(&remote));
+    assert_eq!(other.restore("k-b"), Some(listing(b.path())));
+    assert_eq!(full.restore("k-b"), Some(listing(b.path())));
+
+    // Where the remote takes nothing either, it is an error.
+    let neither = Machine::with(Arc::new(ReadOnlyStore::new(remote)), |local| {
+        Arc::new(ReadOnlyStore::new(Arc::new(local)))
+    });
+    let options = save_options("k-c", tree("c").path());
+    let never = AtomicBool::new(false);
+    let saved = save(
+        &neither.store,
+        None,
+        &neither.runtime,
+        &options,
+        &NoProgress,
+        &never,
+    );
+    assert!(saved.is_err(), "{saved:?}");
 }
 
 #[test]

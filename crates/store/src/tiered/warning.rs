@@ -17,8 +17,8 @@ pub enum TierWarning {
     /// A local copy is damaged; the remote is asked instead.
     #[error("what the local store has is not used")]
     LocalCorrupt(#[source] StoreError),
-    /// The local store takes nothing; what was fetched will be fetched again.
-    #[error("the local store does not keep what was fetched")]
+    /// The local store takes nothing; what was fetched will be fetched again, and what is saved the remote alone has.
+    #[error("the local store keeps nothing more in this run")]
     NotKept(#[source] StoreError),
     /// A snapshot names packs that neither store has, so it is not offered to others.
     #[error("the snapshot is not uploaded: packs it names are in neither store")]

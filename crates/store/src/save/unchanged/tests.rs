@@ -14,10 +14,11 @@ use crate::{
     testing::{Bench, FaultStore, manifest, noise, touch, write},
 };
 
-/// Counts the bytes that packs get, and whether files were read at all.
+/// Counts the bytes that are compared and that packs get, and tells whether files were read to be stored.
 #[derive(Default)]
 struct Reading {
     started: AtomicBool,
+    compared: AtomicU64,
     stored: AtomicU64,
 }
 
@@ -28,9 +29,11 @@ impl Progress for Reading {
         }
     }
     fn advance(&self, step: Step, amount: u64) {
-        if step == Step::Upload {
-            self.stored.fetch_add(amount, Ordering::Relaxed);
-        }
+        match step {
+            Step::Compare => self.compared.fetch_add(amount, Ordering::Relaxed),
+            Step::Upload => self.stored.fetch_add(amount, Ordering::Relaxed),
+            _ => 0,
+        };
     }
     fn finish(&self, _step: Step) {}
     fn warn(&self, _warning: &Warning) {}
@@ -91,12 +94,31 @@ fn an_unchanged_tree_is_not_read_again() {
     let reading = Reading::default();
     let two = save_at(&bench, "two", later(), &reading);
     assert!(!reading.started.load(Ordering::Relaxed), "it was read");
+    assert_eq!(reading.compared.load(Ordering::Relaxed), 0);
     assert_eq!(
         (one.snapshot, one.files, one.content_bytes),
         (two.snapshot, two.files, two.content_bytes)
     );
     assert_eq!((two.stored_bytes, two.reused_bytes), (0, two.content_bytes));
     assert_restores(&bench, "two");
+}
+
+#[test]
+fn a_folder_that_does_not_change_is_not_forgotten_before_others() {
+    let bench = Bench::new();
+    write(bench.from().join("d/file"), "x");
+    save_at(&bench, "one", later(), &NoProgress);
+    let folder = bench.temp.path().join("stat-cache");
+    let file = std::fs::read_dir(&folder)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    touch(&file, 1000, 0);
+    save_at(&bench, "two", later(), &NoProgress);
+    let age = std::fs::metadata(&file).unwrap().modified().unwrap().elapsed();
+    assert!(age.unwrap().as_secs() < 60);
 }
 
 #[test]
@@ -152,11 +174,68 @@ fn a_change_in_the_same_tick_is_seen() {
     let early = Timestamp::now() - 1.hour();
     save_at(&bench, "one", early, &NoProgress);
     let reading = Reading::default();
-    save_at(&bench, "two", early, &reading);
-    assert!(
-        reading.started.load(Ordering::Relaxed),
+    let two = save_at(&bench, "two", early, &reading);
+    let compared = reading.compared.load(Ordering::Relaxed);
+    assert_eq!(
+        (two.content_bytes - compared, two.stored_bytes),
+        // Of the file with two names, the second is not compared.
+        (0, 0),
         "stat data of the last moment was trusted"
     );
+}
+
+/// As on another machine, or after an install from nothing: other inodes, other times, nothing noted.
+#[test]
+fn a_tree_made_anew_is_compared_with_the_nearest_snapshot_and_only_the_change_is_stored() {
+    let bench = Bench::new();
+    let folder = bench.from().join("d");
+    fill(&folder);
+    save_at(&bench, "key-one", later(), &NoProgress);
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::remove_dir_all(bench.temp.path().join("stat-cache")).unwrap();
+    fill(&folder);
+    // As long as it was, so that only its content tells.
+    write(folder.join("01/21"), noise(30_000 + 37 * 21, 7777));
+    std::fs::remove_file(folder.join("02/2")).unwrap();
+    let reading = Reading::default();
+    let two = save_at(&bench, "key-two", later(), &reading);
+    let stored = reading.stored.load(Ordering::Relaxed);
+    assert!(stored < 2 << 20, "{stored} bytes were stored");
+    assert_eq!(two.reused_bytes + two.new_chunk_bytes, two.content_bytes);
+    assert_restores(&bench, "key-two");
+
+    // What was compared is known from then on.
+    let reading = Reading::default();
+    save_at(&bench, "key-two-again", later(), &reading);
+    assert_eq!(reading.compared.load(Ordering::Relaxed), 0);
+    std::fs::remove_dir_all(bench.temp.path().join("stat-cache")).unwrap();
+    save_at(&bench, "key-two-elsewhere", later(), &NoProgress);
+    let reading = Reading::default();
+    save_at(&bench, "key-two-elsewhere-again", later(), &reading);
+    assert_eq!(reading.compared.load(Ordering::Relaxed), 0);
+
+    // The same files with other times are another tree, of which nothing is stored but the listing.
+    touch(folder.join("03/3"), 1000, 5);
+    std::fs::remove_dir_all(bench.temp.path().join("stat-cache")).unwrap();
+    let reading = Reading::default();
+    let three = save_at(&bench, "key-three", later(), &reading);
+    assert_eq!(reading.stored.load(Ordering::Relaxed), 0);
+    assert_ne!(three.snapshot, two.snapshot);
+    assert_restores(&bench, "key-three");
+}
+
+#[test]
+fn a_snapshot_with_attributes_does_not_stand_for_a_tree_saved_without() {
+    let mut bench = Bench::new();
+    let file = bench.from().join("d/file");
+    write(&file, noise(3 << 20, 1));
+    rustix::fs::setxattr(&file, "user.test", b"x", rustix::fs::XattrFlags::empty()).unwrap();
+    bench.xattrs = crate::Xattrs::Keep;
+    let one = save_at(&bench, "one", later(), &NoProgress);
+    bench.xattrs = crate::Xattrs::Drop;
+    let two = save_at(&bench, "two", later(), &NoProgress);
+    assert_ne!(one.snapshot, two.snapshot);
+    assert_eq!(two.new_chunk_bytes, 0);
 }
 
 #[test]
