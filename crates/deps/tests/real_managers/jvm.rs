@@ -1,6 +1,6 @@
 //! Maven with the repository of Debian's packages, Gradle with one made here.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use headstart_testkit::skipped;
 
@@ -91,14 +91,9 @@ with zipfile.ZipFile(f"{at}/greeting-1.0.jar", "w") as jar:
 
 #[test]
 fn gradle_works_from_what_was_restored() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = Command::new("python3")
-        .args(["-c", REPOSITORY])
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let registry = Registry::of(folder.path());
+    let Some(registry) = Registry::made_by(&["-c", REPOSITORY]) else {
+        return;
+    };
     // Gradle 7 and later want to be told that plain HTTP is meant.
     let build = format!(
         "repositories {{ maven {{

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
     sync::atomic::AtomicBool,
 };
 
@@ -92,9 +92,9 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Runs a command in the checkout with this machine's environment and no other.
-    pub(crate) fn run(&self, line: &[impl AsRef<OsStr>]) -> Output {
-        Command::new("env")
+    /// Runs a command in the checkout with this machine's environment and no other; answers what it said.
+    pub(crate) fn must_run(&self, line: &[&str]) -> String {
+        let output = Command::new("env")
             .arg("-i")
             .args(self.env.iter().map(|(name, value)| {
                 let mut pair = name.clone();
@@ -105,12 +105,7 @@ impl<'a> Machine<'a> {
             .args(line)
             .current_dir(&self.checkout)
             .output()
-            .unwrap()
-    }
-
-    /// Runs a command that must succeed; answers what it said.
-    pub(crate) fn must_run(&self, line: &[&str]) -> String {
-        let output = self.run(line);
+            .unwrap();
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said).into_owned();
         assert!(output.status.success(), "{line:?}: {said}");

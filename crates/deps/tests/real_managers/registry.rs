@@ -4,12 +4,16 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
+    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
 };
+
+use headstart_testkit::skipped;
+use tempfile::TempDir;
 
 /// What a registry's thread and its owner share.
 #[derive(Default)]
@@ -23,9 +27,28 @@ pub(crate) struct Registry {
     address: SocketAddr,
     shared: Arc<Shared>,
     accept: Option<JoinHandle<()>>,
+    folder: Option<TempDir>,
 }
 
 impl Registry {
+    /// Serves what Python, run with `args` in a new folder, makes there. `None` where there is no Python.
+    pub(crate) fn made_by(args: &[&str]) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let made = Command::new("python3")
+            .args(args)
+            .current_dir(folder.path())
+            .output();
+        let Ok(made) = made else {
+            skipped("python3 is not installed (tests/run installs it)");
+            return None;
+        };
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut registry = Registry::of(folder.path());
+        registry.folder = Some(folder);
+        Some(registry)
+    }
+
+    /// Serves a folder.
     pub(crate) fn of(folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -48,6 +71,7 @@ impl Registry {
             address,
             shared,
             accept: Some(accept),
+            folder: None,
         }
     }
 
