@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 
 use super::{
     LinkMode, RestoreError, RestoreOptions, Unlisted, fetch,
-    made_folders::MadeFolders,
+    made_folders::{MadeAbove, MadeFolders},
     pieces::{self, Needs},
     plan::{Action, RestorePlan},
     publish::set_folder_meta,
-    staging::{self, Staging},
+    set_back::Before,
+    staging::{self, Staging, Stagings},
     write::{OpenPieces, Writer, is_empty_file},
 };
 use crate::{
@@ -55,9 +56,15 @@ pub(super) struct Applied {
 
 impl Engine<'_> {
     pub(super) fn restore(&self) -> Result<Applied, RestoreError> {
-        let root = &self.options.root;
         self.check_keep()?;
-        std::fs::create_dir_all(root).at("create", root)?;
+        let above = MadeAbove::create(&self.options.root)?;
+        let applied = self.restore_below()?;
+        above.keep();
+        Ok(applied)
+    }
+
+    fn restore_below(&self) -> Result<Applied, RestoreError> {
+        let root = &self.options.root;
         let plan = self.plan()?;
         let kept = plan
             .actions
@@ -182,7 +189,7 @@ impl Engine<'_> {
                 .map_err(|error| self.in_the_way(error))?;
             Ok(Anchor {
                 node,
-                parent: Arc::new(parent),
+                parent,
                 name: path.file_name().unwrap_or(b".").into(),
             })
         };
@@ -195,22 +202,24 @@ impl Engine<'_> {
         plan: &RestorePlan,
         in_place: &[Anchor],
         published: &mut DirHandles<'_>,
-    ) -> Result<Vec<Staging>, RestoreError> {
-        let mut stagings = Vec::new();
+    ) -> Result<Stagings, RestoreError> {
+        let mut stagings = Stagings::default();
         for anchor in in_place {
             let stays = matches!(plan.actions[anchor.node as usize], Action::Keep | Action::Adjust)
                 && self.tree().nodes()[anchor.node as usize].kind == NodeKind::Directory;
             let parent = match stays {
                 false => anchor.parent.clone(),
                 true => {
-                    let folder = published.folder(anchor.node)?;
-                    let folder = staging::make_writable(folder)
-                        .map_err(io::Error::from)
-                        .and_then(|()| folder.try_clone_to_owned());
+                    let folder = published.folder(anchor.node)?.try_clone_to_owned();
                     Arc::new(folder.at("open", published.path(anchor.node))?)
                 }
             };
-            let staging = Staging::create(parent);
+            let staging = Before::of(parent).and_then(|before| {
+                if stays {
+                    staging::make_writable(before.folder())?;
+                }
+                Staging::create(before)
+            });
             stagings.push(staging.at("create a temporary folder for", published.path(anchor.node))?);
         }
         Ok(stagings)

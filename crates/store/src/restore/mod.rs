@@ -9,6 +9,7 @@ mod pieces;
 mod plan;
 mod prepare;
 mod publish;
+mod set_back;
 mod staging;
 #[cfg(test)]
 mod tests;

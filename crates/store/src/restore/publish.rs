@@ -11,7 +11,7 @@ use super::{
     RestoreError,
     engine::Engine,
     plan::{Action, RestorePlan},
-    staging::{self, Staging},
+    staging::{self, Stagings},
 };
 use crate::{
     Node, NodeKind,
@@ -26,9 +26,10 @@ impl Engine<'_> {
         staged: &[Anchor],
         in_place: &[Anchor],
         published: &mut DirHandles<'_>,
-        stagings: Vec<Staging>,
+        mut stagings: Stagings,
     ) -> Result<(), RestoreError> {
         self.check_interrupt()?;
+        stagings.begin_to_publish();
         let nodes = self.tree().nodes();
         // Folders whose content changes: their time, and perhaps their mode, has to be set.
         let mut changed: Vec<u32> = plan

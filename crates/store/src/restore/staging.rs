@@ -4,6 +4,7 @@
 //! locked is the debris of a killed run.
 
 use std::{
+    ops::Deref,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
 };
@@ -13,6 +14,7 @@ use rustix::{
     io::Errno,
 };
 
+use super::set_back::{Before, Made};
 use crate::{
     dir_handles::{self, DIRECTORY},
     listing::STAGING_PREFIX,
@@ -25,11 +27,46 @@ pub(crate) struct Staging {
     name: Vec<u8>,
     folder: Arc<OwnedFd>,
     is_kept: bool,
+    /// The parent as it was, while nothing is published.
+    parent_before: Option<Made>,
+}
+
+/// The staging folders of a restore, removed in the reverse order of their making.
+#[derive(Debug, Default)]
+pub(crate) struct Stagings(Vec<Staging>);
+
+impl Stagings {
+    pub(crate) fn push(&mut self, staging: Staging) {
+        self.0.push(staging);
+    }
+
+    /// From now on what they are in changes for good.
+    pub(crate) fn begin_to_publish(&mut self) {
+        for staging in &mut self.0 {
+            staging.parent_before = None;
+        }
+    }
+}
+
+impl Deref for Stagings {
+    type Target = [Staging];
+
+    fn deref(&self) -> &[Staging] {
+        &self.0
+    }
+}
+
+impl Drop for Stagings {
+    fn drop(&mut self) {
+        while self.0.pop().is_some() {}
+    }
 }
 
 impl Staging {
-    /// Makes a staging folder in `parent`, after removing debris there.
-    pub(crate) fn create(parent: Arc<OwnedFd>) -> rustix::io::Result<Self> {
+    /// Makes a staging folder in a folder, after removing debris there. `before` is that folder as it is to be should
+    /// nothing be published.
+    pub(super) fn create(before: Before) -> rustix::io::Result<Self> {
+        let parent = before.folder().clone();
         remove_debris(&parent)?;
         for attempt in 0u32.. {
             let mut name = STAGING_PREFIX.to_vec();
@@ -41,6 +78,7 @@ impl Staging {
             }
             if let Some(folder) = lock(&parent, &name)? {
                 return Ok(Staging {
+                    parent_before: Some(before.made()?),
                     parent,
                     name,
                     folder: Arc::new(folder),
@@ -67,7 +105,11 @@ impl Drop for Staging {
             return;
         }
         // What cannot be removed now is debris that the next restore removes.
-        let _ = remove_tree(&self.parent, &self.name);
+        let remove = || remove_tree(&self.parent, &self.name).is_ok();
+        match &self.parent_before {
+            Some(parent) => parent.set_back_if(remove),
+            None => drop(remove()),
+        }
     }
 }
 

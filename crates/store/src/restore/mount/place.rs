@@ -21,6 +21,7 @@ use super::{
     super::{
         RestoreError,
         made_folders::MadeFolders,
+        set_back::Before,
         staging::{self, Staging},
     },
     NotMounted, attach,
@@ -139,7 +140,7 @@ impl<'a> Place<'a> {
 }
 
 /// Takes an empty folder, which nobody else takes until it is closed; `None` while somebody has it.
-fn claim(folder: OwnedFd, path: &RelPath, shown: &Path) -> Result<Option<State>, NotMounted> {
+fn claim(folder: Arc<OwnedFd>, path: &RelPath, shown: &Path) -> Result<Option<State>, NotMounted> {
     match fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => return Ok(None),
         locked => locked.at("lock", shown)?,
@@ -150,8 +151,8 @@ fn claim(folder: OwnedFd, path: &RelPath, shown: &Path) -> Result<Option<State>,
     if (opened.st_dev, opened.st_ino) != (found.st_dev, found.st_ino) {
         return Ok(None);
     }
-    let folder = Arc::new(folder);
-    let layers = Staging::create(folder.clone()).at("create a temporary folder in", shown)?;
+    let layers = Before::of(folder.clone()).and_then(Staging::create);
+    let layers = layers.at("create a temporary folder in", shown)?;
     let entries = Dir::read_from(&folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     // Itself, the one above it, and the layers.
     if entries.at("list", shown)?.len() > 3 {
