@@ -325,8 +325,8 @@ impl Stores {
         pool_dir(&self.local)
     }
 
-    /// Where the local store keeps images of snapshots until the system is started anew, since they are not synced; `None` where it
-    /// does not tell when it was.
+    /// Where the local store keeps images of snapshots until the system is started anew, since they are not synced; `None`
+    /// where the system does not tell.
     pub(crate) fn images_dir(&self) -> Option<PathBuf> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         Some(images_dir(&self.local).join(boot.trim()))

@@ -1,4 +1,5 @@
-//! `headstart restore --mount` and `headstart unmount`. Mounting takes root and Linux 6.15: elsewhere only what comes instead is tested.
+//! `headstart restore --mount` and `headstart unmount`. Mounting takes root and Linux 6.15: elsewhere only what comes
+//! instead is tested.
 
 use std::{
     fs,

@@ -13,8 +13,9 @@ use jiff::Timestamp;
 
 use crate::StoreError;
 
-/// Removes files in `folder`, the pool or that of images, that have no other link and were last linked, mounted or made before
-/// `unused_since`; the bytes that were freed. They can be made again from packs. A mounted image stays on disk until it is unmounted.
+/// Removes files in `folder`, the pool or that of images, that have no other link and were last linked, mounted or made
+/// before `unused_since`; the bytes that were freed. They can be made again from packs. A mounted image stays on disk
+/// until it is unmounted.
 pub fn evict_expanded(
     folder: &Path,
     unused_since: Timestamp,

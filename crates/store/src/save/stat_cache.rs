@@ -71,8 +71,8 @@ impl Stamp {
 
     /// Whether a change after `now` is sure to give another stamp.
     ///
-    /// A time of whole seconds may be that of a file in a mounted image, which has its modification time, as some tool made it up, for
-    /// a time of change; devices and inodes of images are those of others that were mounted before.
+    /// A time of whole seconds may be that of a file in a mounted image, which has its modification time, as some tool made
+    /// it up, for a time of change; devices and inodes of images are those of others that were mounted before.
     pub(super) fn is_settled(&self, now: Timestamp) -> bool {
         let changed = i128::from(self.ctime.seconds) * 1_000_000_000 + i128::from(self.ctime.nanoseconds);
         self.ctime.nanoseconds != 0 && changed + TICK_NANOSECONDS < now.as_nanosecond()

@@ -88,7 +88,7 @@ pub(super) fn is_ours(folder: impl AsFd) -> Result<bool> {
     Ok(source(&mounts, stat.stx_mnt_id) == Some(SOURCE.as_bytes()))
 }
 
-/// The source of the mount with this number, by the lines of `mountinfo`: the number first, and after a dash, its type and source.
+/// The source of the mount with this number. Lines of `mountinfo` begin with the number and have type and source after a dash.
 fn source(mounts: &[u8], number: u64) -> Option<&[u8]> {
     let number = number.to_string();
     let fields = |line| <[u8]>::split(line, |byte| *byte == b' ');

@@ -48,7 +48,8 @@ impl<'a> Images<'a> {
         Ok(Some(file.into()))
     }
 
-    /// Writes the image of a snapshot; with the bytes that were read from the store for it. Of two processes the last one's stays.
+    /// Writes the image of a snapshot; with the bytes that were read from the store for it. Of two processes the last
+    /// one's stays.
     pub(super) fn write(
         &self,
         engine: &Engine<'_>,
@@ -62,8 +63,8 @@ impl<'a> Images<'a> {
         Ok((image.at("publish", &path)?, fetched_bytes))
     }
 
-    /// Mounts an image of nothing at `place`, and shows it to nobody: whether the kernel does it is better known before an image is
-    /// written.
+    /// Mounts an image of nothing at `place`, and shows it to nobody: whether the kernel does it is better known before an
+    /// image is written.
     pub(super) fn rehearse(&self, place: &Place<'_>) -> Result<(), NotMounted> {
         let temp = self.create()?;
         let nothing = Tree::default();

@@ -1,8 +1,9 @@
 //! Mounting a snapshot instead of restoring it: one file is written where a restore makes one for each file of the tree.
 //!
-//! That file, an image of EROFS, stays in a folder of images. It is mounted out of sight, and above it, where the tree is to
-//! be, overlayfs with layers for changes. The layers lie in the folder that the mount hides, so nothing is beside the tree. What is left of
-//! them when it is unmounted is debris of a restore like any other, never saved, and removed by the next restore.
+//! That file, an image of EROFS, stays in a folder of images. It is mounted out of sight, and above it, where the tree is
+//! to be, overlayfs with layers for changes. The layers lie in the folder that the mount hides, so nothing is beside the
+//! tree. What is left of them when it is unmounted is debris of a restore like any other, never saved, and removed by the
+//! next restore.
 
 #[cfg_attr(not(target_os = "linux"), path = "no_attach.rs")]
 mod attach;

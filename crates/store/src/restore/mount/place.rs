@@ -52,8 +52,8 @@ enum State {
 }
 
 impl<'a> Place<'a> {
-    /// Finds or makes the folder at `path` below `root`, which must be empty or show a snapshot. Waits for others who are mounting
-    /// there.
+    /// Finds or makes the folder at `path` below `root`, which must be empty or show a snapshot. Waits for others who are
+    /// mounting there.
     pub(super) fn find(
         node: &'a Node,
         path: RelPath,

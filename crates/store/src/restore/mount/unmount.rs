@@ -28,7 +28,7 @@ pub enum UnmountError {
     Io(#[from] PathError),
 }
 
-/// Takes away a tree that [`restore`](crate::restore) mounted, with all changes in it. The folder stays, empty.
+/// Takes away a tree that [`restore`](crate::restore()) mounted, with all changes in it. The folder stays, empty.
 pub fn unmount(path: &Path) -> Result<(), UnmountError> {
     let folder = dir_handles::open_base(path)?;
     if !attach::is_ours(&folder).at("look at", path)? {
