@@ -1,0 +1,23 @@
+//! `headstart layers`: what container images share, and what they should.
+
+mod analyze;
+mod document;
+mod limits;
+mod report;
+mod sources;
+
+use clap::Subcommand;
+
+use crate::{context::Context, error::CommandError, ui::Ui};
+
+/// See what container images share, waste and pull
+#[derive(Debug, Subcommand)]
+pub(crate) enum LayersCommand {
+    Analyze(analyze::AnalyzeArgs),
+}
+
+pub(super) fn run(ui: &Ui, context: &Context, command: LayersCommand) -> Result<(), CommandError> {
+    match command {
+        LayersCommand::Analyze(args) => analyze::run(ui, context, args),
+    }
+}
