@@ -9,6 +9,7 @@ mod clone;
 mod completions;
 mod deps;
 mod doctor;
+mod layers;
 mod pull;
 mod restore;
 mod save;
@@ -82,6 +83,8 @@ enum Command {
     Unmount(unmount::UnmountArgs),
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    #[command(subcommand)]
+    Layers(layers::LayersCommand),
     Doctor(doctor::DoctorArgs),
     Try(try_::TryArgs),
     Completions(completions::CompletionsArgs),
@@ -123,6 +126,7 @@ pub(crate) fn run(ui: &Ui, cli: Cli) -> Result<(), CommandError> {
         Command::Restore(args) => restore::run(ui, &context, args),
         Command::Unmount(args) => unmount::run(ui, args),
         Command::Cache(command) => cache::run(ui, &context, command),
+        Command::Layers(command) => layers::run(ui, &context, command),
         Command::Doctor(args) => doctor::run(ui, &context, args),
         Command::Try(args) => try_::run(ui, &context, args),
         Command::Completions(_) => unreachable!("handled above, before settings are read"),

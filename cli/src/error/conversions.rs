@@ -3,6 +3,7 @@
 use headstart_deps::DepsError;
 use headstart_fs::PathError;
 use headstart_git::{ChangesError, CloneError, LocalError, PullError, RemoteError, seed::SeedError};
+use headstart_image::ImageError;
 use headstart_process::ProcessError;
 use headstart_store::{ParseEntryNameError, RestoreError, SaveError, StoreError, UnmountError};
 use headstart_tasks::TasksError;
@@ -319,6 +320,28 @@ impl From<RemoteError> for CommandError {
             RemoteError::Setting { .. } => {
                 Some("`git config --show-origin --get-regexp http` shows where it is set")
             }
+        };
+        let command_error = CommandError::from_error(Kind::Failed, &error);
+        hint.into_iter().fold(command_error, CommandError::hint)
+    }
+}
+
+impl From<ImageError> for CommandError {
+    fn from(error: ImageError) -> Self {
+        let hint = match error {
+            ImageError::Interrupted => return CommandError::interrupted(),
+            ImageError::Io(error) => return error.into(),
+            ImageError::Missing { .. } => Some("check the path, the tag and --platform"),
+            ImageError::WrongDigest { .. } | ImageError::Corrupt { .. } | ImageError::Read { .. } => {
+                Some("copy or build the image anew")
+            }
+            ImageError::Refused { .. } => {
+                Some("log in with `docker login`, and check that the account may pull")
+            }
+            ImageError::Unavailable { .. } => {
+                Some("check the name, the network and the proxy, then try again")
+            }
+            ImageError::TooLarge { .. } | ImageError::Unsupported { .. } => None,
         };
         let command_error = CommandError::from_error(Kind::Failed, &error);
         hint.into_iter().fold(command_error, CommandError::hint)

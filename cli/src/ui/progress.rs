@@ -286,6 +286,25 @@ impl headstart_store::Progress for ProgressBars {
     }
 }
 
+impl headstart_image::Progress for ProgressBars {
+    fn start(&self, stored_bytes: u64) {
+        self.start(READ_LAYERS, Some(stored_bytes));
+    }
+
+    fn advance(&self, stored_bytes: u64) {
+        self.advance(READ_LAYERS, stored_bytes);
+    }
+
+    fn finish(&self) {
+        self.finish(READ_LAYERS);
+    }
+}
+
+const READ_LAYERS: StepLabel = StepLabel {
+    text: "Reading layers",
+    unit: Unit::Bytes,
+};
+
 fn git_step(step: headstart_git::Step) -> StepLabel {
     use headstart_git::Step;
     let (text, unit) = match step {

@@ -1,0 +1,90 @@
+//! Plain, gzip or zstd: the bytes tell, names and media types do not.
+
+use std::io::{self, BufRead, Read};
+
+use flate2::bufread::MultiGzDecoder;
+
+/// A decompressing stream over `input`, and what it is compressed by. gzip may have several members, zstd several frames,
+/// some of which may hold no data.
+pub(crate) fn decompress<'a>(
+    mut input: impl BufRead + Send + 'a,
+) -> io::Result<(Compression, Box<dyn Read + Send + 'a>)> {
+    // A first read may bring less than the magic number.
+    let mut start = Vec::with_capacity(4);
+    input.by_ref().take(4).read_to_end(&mut start)?;
+    let compression = Compression::of(&start);
+    let input = io::Cursor::new(start).chain(input);
+    let stream: Box<dyn Read + Send> = match compression {
+        Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
+        Compression::Zstd => Box::new(zstd::Decoder::with_buffer(input)?),
+        Compression::None => Box::new(input),
+    };
+    Ok((compression, stream))
+}
+
+/// Whether bytes that start so are compressed.
+pub(crate) fn is_compressed(start: &[u8]) -> bool {
+    Compression::of(start) != Compression::None
+}
+
+/// How a blob is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    fn of(start: &[u8]) -> Self {
+        match start {
+            [0x1f, 0x8b, ..] => Compression::Gzip,
+            // A frame, or one that decompressors skip.
+            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Compression::Zstd,
+            _ => Compression::None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::{Compression as Level, write::GzEncoder};
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Level::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        decompress(bytes)?.1.read_to_end(&mut all)?;
+        Ok(all)
+    }
+
+    #[test]
+    fn members_and_frames_follow_each_other() {
+        let members = [gzip(b"one "), gzip(b""), gzip(b"two")].concat();
+        assert_eq!(read(&members).unwrap(), b"one two");
+        let frame = |bytes: &[u8]| zstd::bulk::compress(bytes, 1).unwrap();
+        let skipped = b"\x52\x2a\x4d\x18\x03\0\0\0abc".to_vec();
+        let frames = [skipped.clone(), frame(b"one "), skipped, frame(b"two")].concat();
+        assert_eq!(read(&frames).unwrap(), b"one two");
+        for short in [&b""[..], b"\x1f", b"tar"] {
+            assert_eq!(read(short).unwrap(), short);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_an_error() {
+        let stored = [gzip(&[7; 1000]), zstd::bulk::compress(&[7; 1000], 1).unwrap()];
+        for bytes in stored {
+            assert!(read(&bytes[..bytes.len() - 1]).is_err());
+        }
+        assert!(read(&[gzip(b"x"), b"rubbish".to_vec()].concat()).is_err());
+    }
+}

@@ -1,0 +1,201 @@
+//! From the stream of a tar to a [`Layer`].
+
+use std::{
+    borrow::Cow,
+    io::{self, BufRead},
+};
+
+use super::{
+    AUFS, Entry, EntryKind, Layer, LayerBuilder, Metadata, OPAQUE, WHITEOUT,
+    build::Full,
+    path::{MAX_PATH_BYTES, PathProblem, clean_path, split_last},
+};
+use crate::{
+    ContentId, DiffId,
+    digest::Hasher,
+    tar::{self, Kind, Piece, TarError, TarReader},
+};
+
+/// A sparse file with more bytes in holes than this is not hashed with its zeros, but with the places of its data: an image
+/// may claim petabytes of them.
+const MAX_HOLE_BYTES: u64 = 1 << 30;
+
+/// Why a tar is no layer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScanError {
+    #[error(transparent)]
+    Tar(#[from] TarError),
+    #[error("it has an entry {path:?}: {problem}")]
+    Path { path: String, problem: PathProblem },
+    #[error("more than {0}")]
+    Full(#[from] Full),
+}
+
+impl ScanError {
+    fn path(path: &[u8], problem: PathProblem) -> Self {
+        ScanError::Path {
+            path: String::from_utf8_lossy(&path[..path.len().min(200)]).into_owned(),
+            problem,
+        }
+    }
+}
+
+/// Reads a tar to its last byte.
+pub(crate) fn scan_tar(input: impl BufRead) -> Result<Layer, ScanError> {
+    let mut input = Hashed {
+        inner: input,
+        hasher: Hasher::new(),
+        hashed: 0,
+        bytes: 0,
+    };
+    let mut tar = TarReader::new(&mut input);
+    let mut builder = LayerBuilder::default();
+    while let Some(entry) = tar.next()? {
+        add(&mut builder, &mut tar, &entry)?;
+    }
+    // Whatever follows the end of the archive has a part in the digest.
+    io::copy(&mut input, &mut io::sink()).map_err(TarError::Io)?;
+    Ok(builder.finish(input.hasher.finish::<DiffId>(), input.bytes))
+}
+
+fn add(
+    builder: &mut LayerBuilder,
+    tar: &mut TarReader<impl BufRead>,
+    entry: &tar::Entry,
+) -> Result<(), ScanError> {
+    let path = clean(&entry.path)?;
+    let (folder, name) = split_last(&path);
+    let marker = match name {
+        OPAQUE => Some((folder.to_vec(), EntryKind::Opaque)),
+        _ if name.starts_with(AUFS) => return Ok(()),
+        _ => match name.strip_prefix(WHITEOUT) {
+            Some(hidden) => {
+                let raw = [folder, b"/", hidden].concat();
+                if matches!(hidden, b"" | b"." | b"..") {
+                    return Err(ScanError::path(&path, PathProblem::Marker));
+                }
+                Some((clean(&raw)?.into_owned(), EntryKind::Whiteout))
+            }
+            None => None,
+        },
+    };
+    let target;
+    let kind = match (&marker, &entry.kind) {
+        (Some((_, kind)), _) => *kind,
+        (
+            None,
+            &Kind::File {
+                size_bytes,
+                hole_bytes,
+            },
+        ) => EntryKind::File {
+            size_bytes,
+            content: hash_body(tar, hole_bytes)?,
+        },
+        (None, Kind::HardLink(to)) => {
+            target = clean(to)?;
+            EntryKind::HardLink { target: &target }
+        }
+        (None, Kind::Symlink(target)) if target.len() > MAX_PATH_BYTES => {
+            return Err(ScanError::path(&path, PathProblem::Target));
+        }
+        (None, Kind::Symlink(target)) => EntryKind::Symlink { target },
+        (None, Kind::Folder) => EntryKind::Folder,
+        (None, &Kind::CharDevice(major, minor)) => EntryKind::CharDevice { major, minor },
+        (None, &Kind::BlockDevice(major, minor)) => EntryKind::BlockDevice { major, minor },
+        (None, Kind::Fifo) => EntryKind::Fifo,
+    };
+    builder.push(&Entry {
+        path: marker.as_ref().map_or(&path, |(hidden, _)| hidden),
+        kind,
+        meta: Metadata {
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime_seconds: entry.mtime.0,
+            mtime_nanoseconds: entry.mtime.1,
+            attributes: hash_attributes(&entry.xattrs),
+        },
+    })?;
+    Ok(())
+}
+
+fn clean(raw: &[u8]) -> Result<Cow<'_, [u8]>, ScanError> {
+    clean_path(raw).map_err(|problem| ScanError::path(raw, problem))
+}
+
+fn hash_body(tar: &mut TarReader<impl BufRead>, hole_bytes: u64) -> Result<ContentId, TarError> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut hasher = Hasher::new();
+    tar.read_body(|piece| match piece {
+        Piece::Data(bytes) => hasher.update(bytes),
+        Piece::Hole(length) if hole_bytes > MAX_HOLE_BYTES => {
+            hasher.update(b"hole");
+            hasher.update(&length.to_le_bytes());
+        }
+        Piece::Hole(mut length) => {
+            while length > 0 {
+                let zeros = length.min(ZEROS.len() as u64);
+                hasher.update(&ZEROS[..zeros as usize]);
+                length -= zeros;
+            }
+        }
+    })?;
+    Ok(hasher.finish())
+}
+
+/// The same whatever their order.
+fn hash_attributes(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Option<ContentId> {
+    if xattrs.is_empty() {
+        return None;
+    }
+    let mut sorted: Vec<_> = xattrs.iter().collect();
+    sorted.sort();
+    let mut hasher = Hasher::new();
+    for (name, value) in sorted {
+        for field in [name, value] {
+            hasher.update(&(field.len() as u64).to_le_bytes());
+            hasher.update(field);
+        }
+    }
+    Some(hasher.finish())
+}
+
+/// Hashes what is read through it, a buffer at a time.
+struct Hashed<R> {
+    inner: R,
+    hasher: Hasher,
+    /// Bytes of the present buffer that were hashed.
+    hashed: usize,
+    bytes: u64,
+}
+
+impl<R: BufRead> BufRead for Hashed<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let buffer = self.inner.fill_buf()?;
+        if self.hashed < buffer.len() {
+            self.hasher.update(&buffer[self.hashed..]);
+            self.bytes += (buffer.len() - self.hashed) as u64;
+            self.hashed = buffer.len();
+        }
+        Ok(buffer)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.hashed -= amount;
+        self.inner.consume(amount);
+    }
+}
+
+impl<R: BufRead> io::Read for Hashed<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let taken = available.len().min(into.len());
+        into[..taken].copy_from_slice(&available[..taken]);
+        self.consume(taken);
+        Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! What dive says of an image: for comparison, and for its CI rules.
+//!
+//! dive compares paths, not files: it follows no links, and counts every copy of a path that is in two layers as wasted. Its
+//! score is the sum of each path's smallest size over the sum of all sizes. A path counts in a layer where nothing of the layer
+//! is below it. A whiteout of a folder weighs what the folder held, one of a file weighs nothing.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, HashSet},
+    ops::Bound,
+};
+
+use crate::{Entry, EntryKind, Layer};
+
+/// dive's numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DiveMetrics {
+    /// Its score, from 0 to 1.
+    pub efficiency: f64,
+    /// Its wasted bytes: every copy of a path that several layers have.
+    pub wasted_bytes: u64,
+    /// Those, as a part of the bytes of all layers but the first.
+    pub user_wasted_ratio: f64,
+    /// The paths behind them, the heaviest first; those without bytes are left out.
+    pub wasted_paths: Vec<DiveWaste>,
+}
+
+/// A path that several layers have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiveWaste {
+    /// Its path.
+    pub path: Vec<u8>,
+    /// Bytes of all copies.
+    pub bytes: u64,
+    /// How many there are.
+    pub copies: u64,
+}
+
+impl DiveMetrics {
+    /// Counts a stack of layers, lowest first.
+    pub fn of<'a>(layers: impl IntoIterator<Item = Option<&'a Layer>>) -> Self {
+        let mut paths: BTreeMap<InFolderOrder<'a>, Path> = BTreeMap::new();
+        let (mut all_bytes, mut first_bytes) = (0_u64, None);
+        for layer in layers {
+            let layer_bytes = layer.map_or(0, Layer::file_bytes);
+            all_bytes = all_bytes.saturating_add(layer_bytes);
+            first_bytes.get_or_insert(layer_bytes);
+            if let Some(layer) = layer {
+                count_leaves(layer, &mut paths);
+                stack(layer, &mut paths);
+            }
+        }
+        let (mut least, mut all) = (0_u64, 0_u64);
+        let mut wasted_bytes = 0_u64;
+        let mut wasted_paths = Vec::new();
+        for (path, count) in paths {
+            least = least.saturating_add(count.least);
+            all = all.saturating_add(count.all);
+            if count.copies >= 2 && count.all > 0 {
+                wasted_bytes = wasted_bytes.saturating_add(count.all);
+                wasted_paths.push(DiveWaste {
+                    path: path.0.to_vec(),
+                    bytes: count.all,
+                    copies: count.copies,
+                });
+            }
+        }
+        wasted_paths.sort_by_key(|path| std::cmp::Reverse(path.bytes));
+        let ratio = |part: u64, of: u64, of_nothing: f64| match of {
+            0 => of_nothing,
+            of => part as f64 / of as f64,
+        };
+        DiveMetrics {
+            efficiency: ratio(least, all, 1.0),
+            wasted_bytes,
+            user_wasted_ratio: ratio(wasted_bytes, all_bytes - first_bytes.unwrap_or(0), 0.0),
+            wasted_paths,
+        }
+    }
+}
+
+/// What is known of a path.
+#[derive(Debug, Default)]
+struct Path {
+    least: u64,
+    all: u64,
+    copies: u64,
+    /// In the stack of the layers so far: its length, and whether it is a folder.
+    stacked: Option<(u64, bool)>,
+}
+
+impl Path {
+    fn count(&mut self, bytes: u64) {
+        self.least = match self.copies {
+            0 => bytes,
+            _ => self.least.min(bytes),
+        };
+        self.all = self.all.saturating_add(bytes);
+        self.copies += 1;
+    }
+}
+
+/// Adds the layer's leaves, as they are before it is stacked.
+fn count_leaves<'a>(layer: &'a Layer, paths: &mut BTreeMap<InFolderOrder<'a>, Path>) {
+    let mut parents: HashSet<&[u8]> = HashSet::new();
+    for entry in layer.entries() {
+        let mut path = entry.path;
+        // A marker is a leaf beside what it hides, and makes its folder none.
+        while let Some(slash) = path.iter().rposition(|&byte| byte == b'/') {
+            path = &path[..slash];
+            if !parents.insert(path) {
+                break;
+            }
+        }
+    }
+    // The last of two entries of a path counts.
+    let mut leaves: BTreeMap<(&[u8], bool), Entry<'a>> = BTreeMap::new();
+    for entry in layer.entries() {
+        let is_whiteout = entry.kind == EntryKind::Whiteout;
+        let is_leaf = is_whiteout || !parents.contains(entry.path);
+        if is_leaf && entry.kind != EntryKind::Opaque && !entry.path.is_empty() {
+            leaves.insert((entry.path, is_whiteout), entry);
+        }
+    }
+    for ((path, is_whiteout), entry) in leaves {
+        let bytes = match is_whiteout {
+            false => entry.size_bytes(),
+            true => match paths.get(&InFolderOrder(path)).and_then(|path| path.stacked) {
+                // dive gives up on a marker that hides nothing.
+                None => continue,
+                Some((_, false)) => 0,
+                Some((_, true)) => below(paths, path)
+                    .filter_map(|(_, path)| path.stacked)
+                    .fold(0, |sum: u64, (size, _)| sum.saturating_add(size)),
+            },
+        };
+        paths.entry(InFolderOrder(path)).or_default().count(bytes);
+    }
+}
+
+/// Puts the layer on the stack.
+fn stack<'a>(layer: &'a Layer, paths: &mut BTreeMap<InFolderOrder<'a>, Path>) {
+    for entry in layer.entries().filter(|entry| entry.kind == EntryKind::Whiteout) {
+        if let Some(path) = paths.get_mut(&InFolderOrder(entry.path)) {
+            path.stacked = None;
+        }
+        for (_, path) in below_mut(paths, entry.path) {
+            path.stacked = None;
+        }
+    }
+    for entry in layer.entries() {
+        if matches!(entry.kind, EntryKind::Whiteout | EntryKind::Opaque) || entry.path.is_empty() {
+            continue;
+        }
+        let is_folder = entry.kind == EntryKind::Folder;
+        let path = paths.entry(InFolderOrder(entry.path)).or_default();
+        path.stacked = Some((entry.size_bytes(), is_folder));
+    }
+}
+
+/// Orders paths so that what is below a folder follows it at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct InFolderOrder<'a>(&'a [u8]);
+
+impl Ord for InFolderOrder<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let same = self.0.iter().zip(other.0).take_while(|(a, b)| a == b).count();
+        let at = |path: &[u8]| {
+            path.get(same)
+                .map(|&byte| if byte == b'/' { 0 } else { u16::from(byte) + 1 })
+        };
+        at(self.0).cmp(&at(other.0))
+    }
+}
+
+impl PartialOrd for InFolderOrder<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+fn is_below(path: &[u8], folder: &[u8]) -> bool {
+    path.strip_prefix(folder)
+        .is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+fn below<'t, 'a>(
+    paths: &'t BTreeMap<InFolderOrder<'a>, Path>,
+    folder: &'a [u8],
+) -> impl Iterator<Item = (&'t InFolderOrder<'a>, &'t Path)> {
+    paths
+        .range((Bound::Excluded(InFolderOrder(folder)), Bound::Unbounded))
+        .take_while(move |(path, _)| is_below(path.0, folder))
+}
+
+fn below_mut<'t, 'a>(
+    paths: &'t mut BTreeMap<InFolderOrder<'a>, Path>,
+    folder: &'a [u8],
+) -> impl Iterator<Item = (&'t InFolderOrder<'a>, &'t mut Path)> {
+    paths
+        .range_mut((Bound::Excluded(InFolderOrder(folder)), Bound::Unbounded))
+        .take_while(move |(path, _)| is_below(path.0, folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{layer::scan_tar, testing::TarMaker};
+
+    fn count(layers: Vec<TarMaker>) -> DiveMetrics {
+        let layers: Vec<_> = layers
+            .into_iter()
+            .map(|tar| scan_tar(&tar.finish()[..]).unwrap())
+            .collect();
+        DiveMetrics::of(layers.iter().map(Some))
+    }
+
+    #[test]
+    fn a_path_in_two_layers_is_wasted_with_every_copy() {
+        let dive = count(vec![
+            TarMaker::new()
+                .folder("d")
+                .file("d/x", &[1; 100])
+                .file("y", &[1; 50]),
+            TarMaker::new().file("d/x", &[1; 60]),
+        ]);
+        assert_eq!(dive.wasted_bytes, 160);
+        assert_eq!(dive.efficiency, 110.0 / 210.0);
+        assert_eq!(dive.user_wasted_ratio, 160.0 / 60.0);
+        assert_eq!(dive.wasted_paths[0].path, b"d/x");
+    }
+
+    #[test]
+    fn a_whiteout_of_a_folder_weighs_what_it_held_and_one_of_a_file_nothing() {
+        let base = || {
+            TarMaker::new()
+                .folder("d")
+                .file("d/x", &[1; 100])
+                .file("d/y", &[1; 20])
+                .file("d-z", &[1; 3])
+        };
+        let folder = count(vec![base(), TarMaker::new().file(".wh.d", b"")]);
+        assert_eq!((folder.wasted_bytes, folder.efficiency), (0, 1.0));
+        let file = count(vec![base(), TarMaker::new().file("d/.wh.x", b"")]);
+        assert_eq!((file.wasted_bytes, file.efficiency), (100, 23.0 / 123.0));
+        let nothing = count(vec![
+            base(),
+            TarMaker::new().file(".wh.no", b"").file("d/.wh..wh..opq", b""),
+        ]);
+        assert_eq!((nothing.wasted_bytes, nothing.efficiency), (0, 1.0));
+    }
+
+    #[test]
+    fn nothing_is_efficient() {
+        let dive = count(Vec::new());
+        assert_eq!((dive.efficiency, dive.user_wasted_ratio), (1.0, 0.0));
+    }
+}

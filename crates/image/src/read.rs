@@ -1,0 +1,297 @@
+//! Reading images: every distinct layer once, several at a time.
+
+use std::{
+    collections::{HashMap, hash_map},
+    num::NonZero,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use crate::{
+    BlobDigest, DiffId, Image, ImageError, Layer, LayerBlob, LayerCache, Platform, Progress, Source,
+    blob::{ScannedBlob, StoredBlob, hash_blob, scan_blob},
+    cache,
+    decompress::Compression,
+    manifest::media_type,
+};
+
+/// How images are read.
+#[derive(Clone, Copy)]
+pub struct ReadOptions<'a> {
+    /// Which image of an index is meant.
+    pub platform: &'a Platform,
+    /// Layers that are read at the same time; each takes two threads and some MB, one compressed by zstd up to 130 MB.
+    pub parallel: NonZero<usize>,
+    /// Where layers are remembered.
+    pub cache: &'a dyn LayerCache,
+    /// Who is told how far it is.
+    pub progress: &'a dyn Progress,
+    /// Set to stop.
+    pub interrupt: &'a AtomicBool,
+}
+
+/// An image and its layers.
+#[derive(Debug, Clone)]
+pub struct LoadedImage {
+    /// What it says of itself.
+    pub image: Image,
+    /// Lowest first. Images share what is the same.
+    pub layers: Vec<Arc<StoredLayer>>,
+}
+
+/// A layer as it is stored and pulled.
+#[derive(Debug)]
+pub struct StoredLayer {
+    /// Digest of the bytes as stored.
+    pub digest: BlobDigest,
+    /// What it is said to be; where nobody says, what it is.
+    pub media_type: String,
+    /// Length as stored.
+    pub compressed_bytes: u64,
+    /// Digest of the tar.
+    pub diff_id: DiffId,
+    /// Its entries. `None` for a foreign layer whose bytes are elsewhere.
+    pub layer: Option<Arc<Layer>>,
+}
+
+/// Reads one image from each source, in their order.
+pub fn read_images(
+    sources: &[Box<dyn Source>],
+    options: ReadOptions<'_>,
+) -> Result<Vec<LoadedImage>, ImageError> {
+    let images = sources
+        .iter()
+        .map(|source| source.load_image(options.platform))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut blobs = Vec::new();
+    let mut numbers = HashMap::new();
+    let mut numbers_of_images = Vec::new();
+    for (from, image) in images.iter().enumerate() {
+        let numbers_of_image = image.layers.iter().map(|blob| {
+            // Without a digest only the place tells blobs apart.
+            let key = match blob.digest {
+                Some(digest) => (None, digest.to_string()),
+                None => (Some(from), blob.place().to_owned()),
+            };
+            match numbers.entry(key) {
+                hash_map::Entry::Occupied(number) => *number.get(),
+                hash_map::Entry::Vacant(place) => {
+                    blobs.push(Job {
+                        source: &*sources[from],
+                        image,
+                        blob,
+                    });
+                    *place.insert(blobs.len() - 1)
+                }
+            }
+        });
+        numbers_of_images.push(numbers_of_image.collect::<Vec<usize>>());
+    }
+    let layers = read_all(&blobs, options)?;
+    // Blobs of one digest may be claimed to be different tars.
+    for (image, numbers) in images.iter().zip(&numbers_of_images) {
+        for (blob, &number) in image.layers.iter().zip(numbers) {
+            check_diff_id(image, blob, layers[number].diff_id)?;
+        }
+    }
+    let loaded = images.into_iter().zip(numbers_of_images);
+    let loaded = loaded.map(|(image, numbers)| LoadedImage {
+        image,
+        layers: numbers
+            .into_iter()
+            .map(|number| Arc::clone(&layers[number]))
+            .collect(),
+    });
+    Ok(loaded.collect())
+}
+
+/// A blob to read.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    source: &'a dyn Source,
+    image: &'a Image,
+    blob: &'a LayerBlob,
+}
+
+/// Reads every blob, in the order of `jobs`.
+fn read_all(jobs: &[Job<'_>], options: ReadOptions<'_>) -> Result<Vec<Arc<StoredLayer>>, ImageError> {
+    options
+        .progress
+        .start(jobs.iter().map(|job| job.blob.size_bytes).sum());
+    // The largest first, so that none is left for the end.
+    let mut order: Vec<usize> = (0..jobs.len()).collect();
+    order.sort_by_key(|&number| std::cmp::Reverse(jobs[number].blob.size_bytes));
+    let next = AtomicUsize::new(0);
+    let has_failed = AtomicBool::new(false);
+    let work = || {
+        let mut done = Vec::new();
+        while !has_failed.load(Ordering::Relaxed) {
+            let Some(&number) = order.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                break;
+            };
+            match jobs[number].read(options) {
+                Ok(layer) => done.push((number, Arc::new(layer))),
+                Err(error) => {
+                    has_failed.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(done)
+    };
+    let workers = options.parallel.get().min(jobs.len());
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .map(|worker| {
+                worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
+    });
+    options.progress.finish();
+    let mut done = Vec::with_capacity(jobs.len());
+    for outcome in outcomes {
+        done.extend(outcome?);
+    }
+    done.sort_by_key(|(number, _)| *number);
+    // Equal tars that are compressed in different ways are kept once.
+    let mut layers: HashMap<DiffId, Arc<Layer>> = HashMap::new();
+    let stored = done.into_iter().map(|(_, mut stored)| {
+        if let Some(stored) = Arc::get_mut(&mut stored)
+            && let Some(layer) = &mut stored.layer
+        {
+            let first = layers.entry(stored.diff_id).or_insert_with(|| Arc::clone(layer));
+            *layer = Arc::clone(first);
+        }
+        stored
+    });
+    Ok(stored.collect())
+}
+
+impl Job<'_> {
+    fn read(self, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
+        match self
+            .blob
+            .digest
+            .and_then(|digest| self.remembered(digest, options))
+        {
+            Some(known) => Ok(known),
+            None => self.read_bytes(options),
+        }
+    }
+
+    fn remembered(self, digest: BlobDigest, options: ReadOptions<'_>) -> Option<StoredLayer> {
+        let diff_id = cache::load_diff_id(options.cache, &digest)?;
+        let layer = cache::load_layer(options.cache, &diff_id)?;
+        options.progress.advance(self.blob.size_bytes);
+        Some(self.stored(digest, None, layer))
+    }
+
+    fn read_bytes(self, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
+        let ReadOptions {
+            cache,
+            progress,
+            interrupt,
+            ..
+        } = options;
+        let name = match self.blob.digest {
+            Some(digest) => format!("layer {digest} of {}", self.image.reference),
+            None => format!("layer {} of {}", self.blob.place(), self.image.reference),
+        };
+        let blob = StoredBlob {
+            what: &name,
+            size_bytes: self.blob.size_bytes,
+        };
+        let open = || self.source.open_layer(self.blob);
+        let stream = match (open(), self.blob.digest) {
+            (Err(ImageError::Missing { .. }), Some(digest))
+                if media_type::is_foreign_layer(&self.blob.media_type) =>
+            {
+                return Ok(self.elsewhere(digest));
+            }
+            (stream, _) => stream?,
+        };
+        // Nobody says the digest: if the tar is known, hashing is enough to learn whether this is it.
+        if self.blob.digest.is_none()
+            && let Some(layer) = cache::load_layer(cache, &self.blob.diff_id)
+        {
+            let digest = hash_blob(blob, stream, progress, interrupt)?;
+            if *digest.as_bytes() == *layer.diff_id().as_bytes() {
+                return Ok(self.stored(digest, Some(Compression::None), layer));
+            }
+            if cache::load_diff_id(cache, &digest) == Some(layer.diff_id()) {
+                return Ok(self.stored(digest, None, layer));
+            }
+            return self.scan(blob, open()?, options);
+        }
+        self.scan(blob, stream, options)
+    }
+
+    fn scan(
+        self,
+        blob: StoredBlob<'_>,
+        stream: impl std::io::Read + Send,
+        options: ReadOptions<'_>,
+    ) -> Result<StoredLayer, ImageError> {
+        let ScannedBlob {
+            digest,
+            compression,
+            layer,
+        } = scan_blob(blob, stream, options.progress, options.interrupt)?;
+        if let Some(expected) = self.blob.digest
+            && expected != digest
+        {
+            return Err(ImageError::WrongDigest {
+                what: blob.what.to_owned(),
+                expected: expected.to_string(),
+                found: digest.to_string(),
+            });
+        }
+        check_diff_id(self.image, self.blob, layer.diff_id())?;
+        cache::keep(options.cache, &digest, &layer);
+        Ok(self.stored(digest, Some(compression), layer))
+    }
+
+    fn stored(self, digest: BlobDigest, compression: Option<Compression>, layer: Layer) -> StoredLayer {
+        let media_type = match (&*self.blob.media_type, compression) {
+            ("", Some(Compression::None)) => media_type::OCI_LAYER,
+            ("", Some(Compression::Gzip)) => media_type::OCI_LAYER_GZIP,
+            ("", Some(Compression::Zstd)) => media_type::OCI_LAYER_ZSTD,
+            (said, _) => said,
+        };
+        StoredLayer {
+            digest,
+            media_type: media_type.to_owned(),
+            compressed_bytes: self.blob.size_bytes,
+            diff_id: layer.diff_id(),
+            layer: Some(Arc::new(layer)),
+        }
+    }
+
+    fn elsewhere(self, digest: BlobDigest) -> StoredLayer {
+        StoredLayer {
+            digest,
+            media_type: self.blob.media_type.clone(),
+            compressed_bytes: self.blob.size_bytes,
+            diff_id: self.blob.diff_id,
+            layer: None,
+        }
+    }
+}
+
+fn check_diff_id(image: &Image, blob: &LayerBlob, found: DiffId) -> Result<(), ImageError> {
+    match blob.diff_id == found {
+        true => Ok(()),
+        false => Err(ImageError::WrongDigest {
+            what: format!("the tar of a layer of {}", image.reference),
+            expected: blob.diff_id.to_string(),
+            found: found.to_string(),
+        }),
+    }
+}

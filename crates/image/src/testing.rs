@@ -1,0 +1,143 @@
+//! Tars made by hand, for tests.
+
+use std::io::Write as _;
+
+use flate2::{Compression, write::GzEncoder};
+
+/// Makes a tar header by header, including ones that no tool writes.
+#[derive(Default)]
+pub(crate) struct TarMaker(pub(crate) Vec<u8>);
+
+/// A header's fields that tests care for.
+pub(crate) struct Head<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) flag: u8,
+    pub(crate) link: &'a str,
+    pub(crate) size: u64,
+    pub(crate) mtime: u64,
+    pub(crate) uid: u32,
+}
+
+impl Default for Head<'_> {
+    fn default() -> Self {
+        Head {
+            name: "",
+            flag: b'0',
+            link: "",
+            size: 0,
+            mtime: 0,
+            uid: 0,
+        }
+    }
+}
+
+pub(crate) fn block(head: &Head<'_>) -> [u8; 512] {
+    let mut block = [0; 512];
+    let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, head.name.as_bytes());
+    put(100, b"0000644\0");
+    put(108, format!("{:07o}\0", head.uid).as_bytes());
+    put(116, b"0000000\0");
+    put(124, format!("{:011o}\0", head.size).as_bytes());
+    put(136, format!("{:011o}\0", head.mtime).as_bytes());
+    put(156, &[head.flag]);
+    put(157, head.link.as_bytes());
+    put(257, b"ustar\x0000");
+    put(329, b"0000001\0");
+    put(337, b"0000003\0");
+    sign(&mut block);
+    block
+}
+
+/// Writes the checksum.
+pub(crate) fn sign(block: &mut [u8; 512]) {
+    block[148..156].fill(b' ');
+    let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+impl TarMaker {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn raw(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    pub(crate) fn head(self, head: &Head<'_>) -> Self {
+        let block = block(head);
+        self.raw(&block)
+    }
+
+    /// A body, padded.
+    pub(crate) fn body(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+        self
+    }
+
+    pub(crate) fn file(self, name: &str, bytes: &[u8]) -> Self {
+        let size = bytes.len() as u64;
+        self.head(&Head {
+            name,
+            size,
+            ..Head::default()
+        })
+        .body(bytes)
+    }
+
+    pub(crate) fn of_type(self, flag: u8, name: &str, link: &str) -> Self {
+        self.head(&Head {
+            name,
+            flag,
+            link,
+            ..Head::default()
+        })
+    }
+
+    pub(crate) fn folder(self, name: &str) -> Self {
+        self.of_type(b'5', name, "")
+    }
+
+    pub(crate) fn symlink(self, name: &str, target: &str) -> Self {
+        self.of_type(b'2', name, target)
+    }
+
+    pub(crate) fn hard_link(self, name: &str, target: &str) -> Self {
+        self.of_type(b'1', name, target)
+    }
+
+    /// PAX records for the next entry.
+    pub(crate) fn pax(self, records: &[(&str, &str)]) -> Self {
+        let body: String = records.iter().map(|(key, value)| record(key, value)).collect();
+        let head = Head {
+            name: "pax",
+            flag: b'x',
+            size: body.len() as u64,
+            ..Head::default()
+        };
+        self.head(&head).body(body.as_bytes())
+    }
+
+    /// The tar with its end.
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.raw(&[0; 1024]).0
+    }
+}
+
+fn record(key: &str, value: &str) -> String {
+    let rest = key.len() + value.len() + 3;
+    let mut length = rest;
+    while length != rest + length.to_string().len() {
+        length = rest + length.to_string().len();
+    }
+    format!("{length} {key}={value}\n")
+}
+
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
