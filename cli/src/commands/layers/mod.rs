@@ -4,6 +4,7 @@ mod analyze;
 mod document;
 mod limits;
 mod report;
+mod report_html;
 mod sources;
 
 use clap::Subcommand;
