@@ -18,6 +18,7 @@ mod clone_kinds;
 mod clone_transports;
 mod deps;
 mod interruption;
+mod layers;
 mod outage;
 mod output;
 mod pull;

@@ -322,6 +322,12 @@ impl From<ImageError> for CommandError {
             ImageError::WrongDigest { .. } | ImageError::Corrupt { .. } | ImageError::Read { .. } => {
                 Some("copy or build the image anew")
             }
+            ImageError::Refused { .. } => {
+                Some("log in with `docker login`, and check that the account may pull")
+            }
+            ImageError::Unavailable { .. } => {
+                Some("check the name, the network and the proxy, then try again")
+            }
             ImageError::TooLarge { .. } | ImageError::Unsupported { .. } => None,
         };
         let command_error = CommandError::from_error(Kind::Failed, &error);

@@ -11,6 +11,7 @@
 mod blob;
 mod cache;
 mod decompress;
+pub mod diff;
 mod digest;
 mod error;
 mod layer;
@@ -20,6 +21,7 @@ mod platform;
 mod progress;
 mod read;
 mod reference;
+mod registry;
 mod source;
 mod tar;
 #[cfg(test)]
@@ -35,5 +37,6 @@ pub use platform::{ParsePlatformError, Platform};
 pub use progress::{Progress, Silent};
 pub use read::{LoadedImage, ReadOptions, StoredLayer, read_images};
 pub use reference::{ParseReferenceError, Reference, RegistryReference, Version};
-pub use source::{Image, LayerBlob, Source, open_source};
+pub use registry::{Credentials, DockerConfig, Login, NoCredentials, Registries, RegistryOptions};
+pub use source::{Access, Image, LayerBlob, Source, open_source};
 pub use tree::{EntryRef, FoundNode, HiddenFile, HiddenHow, NodeId, Tree, TreeError};
