@@ -12,6 +12,8 @@ use super::analyze::{Analysis, Given};
 const NAMED_FILES: usize = 100;
 /// What a page names of them, and of contents that several layers have; of each content it names as many places.
 const NAMED_ON_PAGE: usize = 30;
+/// Bytes of a step on a page; scripts of many lines can be one.
+const STEP_ON_PAGE: usize = 400;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Document {
@@ -174,6 +176,13 @@ impl Document {
         document.pulls.clear();
         for image in &mut document.images {
             image.wasted_files.truncate(NAMED_ON_PAGE);
+            for step in image
+                .layers
+                .iter_mut()
+                .filter_map(|layer| layer.created_by.as_mut())
+            {
+                step.truncate(step.floor_char_boundary(STEP_ON_PAGE));
+            }
         }
         document.fleet.duplicates.truncate(NAMED_ON_PAGE);
         for content in &mut document.fleet.duplicates {

@@ -114,3 +114,40 @@ impl<T: AsRef<str>> fmt::Display for Escaped<T> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_others_ends_neither_an_element_nor_an_attribute() {
+        let text = "</script><b a=\"'&";
+        assert_eq!(
+            Escaped(text).to_string(),
+            "&lt;/script&gt;&lt;b a=&quot;&#39;&amp;"
+        );
+        let json = json(&text);
+        assert!(!json.contains('<'), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
+
+    #[test]
+    fn what_fills_a_slot_is_not_filled_again() {
+        let page = fill(|slot| match slot {
+            "title" => "{{script}}".to_owned(),
+            "script" => "the script".to_owned(),
+            _ => String::new(),
+        });
+        assert!(page.contains("<title>{{script}}</title>"));
+        assert_eq!(page.matches("the script").count(), 1);
+    }
+
+    #[test]
+    fn the_policy_names_the_digest_of_a_script() {
+        // printf 'doSubmit()' | openssl dgst -sha256 -binary | base64
+        assert_eq!(
+            source("doSubmit()"),
+            "'sha256-jzgBGA4UWFFmpOBq0JpdsySukE1FrEN5bUpoK8Z29fY='"
+        );
+    }
+}

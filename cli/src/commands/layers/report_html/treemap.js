@@ -100,11 +100,15 @@ function startTreemap() {
     draw();
   }
 
-  function zoom(folder, { focus = false } = {}) {
+  // Afterwards the keyboard is still in the map: at the folder one comes from, or the first.
+  function zoom(folder) {
     const from = at;
     at = folder;
     draw();
-    if (focus) (elementOf(from) ?? map.querySelector("button"))?.focus();
+    const tile = elementOf(from);
+    if (tile) moveFocus(tile);
+    else (map.querySelector("button") ?? map).focus({ preventScroll: true });
+    say(at);
   }
 
   function elementOf(node) {
@@ -252,18 +256,18 @@ function startTreemap() {
 
   map.addEventListener("click", (event) => {
     const folder = folderAt(event.target);
-    if (folder !== null && folder !== at) zoom(folder, { focus: event.target.closest("button") !== null });
+    if (folder !== null && folder !== at) zoom(folder);
   });
   for (const kind of ["pointerover", "focusin"]) {
     map.addEventListener(kind, (event) => {
-      const tile = event.target.closest(".tile");
-      if (tile !== null) say(shown.get(tile));
+      const node = shown.get(event.target.closest(".tile"));
+      if (node) say(node);
     });
   }
   map.addEventListener("pointerleave", () => say(at));
   map.addEventListener("keydown", (event) => {
     const directions = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-    if (event.key === "Escape" && at.parent !== null) zoom(at.parent, { focus: true });
+    if (event.key === "Escape" && at.parent !== null) zoom(at.parent);
     else if (event.key in directions) {
       const next = neighbour(map.querySelectorAll("button"), document.activeElement, directions[event.key]);
       if (next) moveFocus(next);
@@ -275,7 +279,7 @@ function startTreemap() {
   function moveFocus(next) {
     map.querySelector('[tabindex="0"]')?.setAttribute("tabindex", "-1");
     next.tabIndex = 0;
-    next.focus();
+    next.focus({ preventScroll: true });
   }
 
   let width = map.clientWidth;

@@ -12,11 +12,13 @@ function startWaste() {
 
   function draw(most) {
     const chosen = Number(select.value) - 1;
-    const files = wastedFiles(chosen < 0 ? images : [images[chosen]]);
+    const from = chosen < 0 ? images : [images[chosen]];
+    const files = wastedFiles(from);
+    const sum = (field) => from.reduce((sum, image) => sum + image[field], 0);
     more.hidden = files.length <= most;
-    more.textContent = `Show ${count(files.length)}`;
+    more.textContent = `Show ${count(files.length)} files`;
     fillTable(byId("wasted"), {
-      caption: files.length === 0 ? "Nothing is wasted." : "The heaviest files",
+      caption: files.length === 0 ? "Nothing is wasted." : `${bytes(sum("wasted_bytes"))} in ${counted(sum("wasted_file_count"), "file")}; the heaviest`,
       headings: [{ text: "wasted", right: true }, "file", "added by", "hidden by", "how", "in"],
       named: 1,
       rows: files.slice(0, most).map((file) => [

@@ -51,16 +51,7 @@ impl From<Files> for (u32, Option<String>, u64, u32, u8, u64) {
 
 /// The files of all layers of `loaded`, those that are hidden too, in about `most` rows: what is too small is put together.
 pub(super) fn weigh(loaded: &LoadedImage, most: usize) -> Result<Vec<Row>, ImageError> {
-    let weights = Weights::of(loaded)?;
-    let all = weights.folders[0].bytes;
-    let mut threshold = (all / (4 * most.max(1) as u64)).max(1);
-    loop {
-        let rows = weights.rows(threshold);
-        if rows.len() <= most || threshold > all {
-            return Ok(rows);
-        }
-        threshold = threshold.saturating_mul(2);
-    }
+    Ok(Weights::of(loaded)?.rows_up_to(most))
 }
 
 /// Everything, before any of it is put together.
@@ -108,17 +99,34 @@ impl<'a> Weights<'a> {
                 }
             }
         }
+        Ok(Self::new(files))
+    }
+
+    fn new(mut files: Vec<File<'a>>) -> Self {
         files.sort_by_key(|file| (file.path, file.layer));
+        let root = Folder {
+            parent: 0,
+            name: b"",
+            bytes: 0,
+        };
         let mut weights = Weights {
-            folders: vec![Folder {
-                parent: 0,
-                name: b"",
-                bytes: 0,
-            }],
+            folders: vec![root],
             files,
         };
         weights.find_folders();
-        Ok(weights)
+        weights
+    }
+
+    fn rows_up_to(&self, most: usize) -> Vec<Row> {
+        let all = self.folders[0].bytes;
+        let mut threshold = (all / (4 * most.max(1) as u64)).max(1);
+        loop {
+            let rows = self.rows(threshold);
+            if rows.len() <= most || threshold > all {
+                return rows;
+            }
+            threshold = threshold.saturating_mul(2);
+        }
     }
 
     /// Paths in order have those of one folder side by side.
@@ -210,5 +218,96 @@ fn shorten(name: &[u8]) -> String {
     match name.char_indices().nth(LONGEST_NAME) {
         Some((end, _)) => format!("{}…", &name[..end]),
         None => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, bytes: u64, layer: u32, is_wasted: bool) -> File<'_> {
+        File {
+            path: path.as_bytes(),
+            folder: 0,
+            bytes,
+            layer,
+            is_wasted,
+        }
+    }
+
+    fn sum(rows: &[Row]) -> u64 {
+        let bytes = |row: &Row| match row {
+            Row::Folder(..) => 0,
+            Row::Files(files) => files.bytes,
+        };
+        rows.iter().map(bytes).sum()
+    }
+
+    #[test]
+    fn small_files_join_those_of_their_layer_and_folder() {
+        let weights = Weights::new(vec![
+            file("usr/lib/large", 1000, 0, false),
+            file("usr/lib2/small", 1, 0, false),
+            file("usr/lib-a", 2, 0, false),
+            file("usr/lib", 3, 1, true),
+            file("usr/lib/few/a", 4, 1, false),
+            file("usr/lib/few/b", 5, 1, false),
+            file("usr/lib/few/c", 6, 1, true),
+        ]);
+        let rows = serde_json::to_value(weights.rows(100)).unwrap();
+        let expected = serde_json::json!([
+            [0, "usr"],
+            [1, "lib"],
+            [2, "large", 1000, 0, 0, 1],
+            [1, null, 3, 0, 0, 2],
+            [1, null, 3, 1, 1, 1],
+            [2, null, 9, 1, 0, 2],
+            [2, null, 6, 1, 1, 1],
+        ]);
+        assert_eq!(rows, expected);
+        let all = serde_json::to_value(weights.rows(1)).unwrap();
+        assert!(
+            all.as_array()
+                .unwrap()
+                .contains(&serde_json::json!([3, "a", 4, 1, 0, 1])),
+            "{all}"
+        );
+    }
+
+    #[test]
+    fn rows_are_few_however_many_files_there_are() {
+        let names: Vec<String> = (0..50_000_u64)
+            .map(|number| {
+                format!(
+                    "srv/node_modules/package-{}/dist/module-{number}.js",
+                    number % 700
+                )
+            })
+            .collect();
+        let sizes = (0..50_000_u64).map(|number| number * number % 90_001);
+        let files = names
+            .iter()
+            .zip(sizes)
+            .map(|(name, bytes)| file(name, bytes, 0, false));
+        let weights = Weights::new(files.collect());
+        for most in [0, 1, 100, 4000] {
+            let rows = weights.rows_up_to(most);
+            assert!(rows.len() <= most.max(1), "{} rows of {most}", rows.len());
+            assert_eq!(sum(&rows), weights.folders[0].bytes);
+            let length = serde_json::to_string(&rows).unwrap().len();
+            assert!(
+                length <= 60 * rows.len() + 2,
+                "{length} bytes for {} rows",
+                rows.len()
+            );
+        }
+        assert!(weights.rows_up_to(4000).len() > 1000, "the room is used");
+    }
+
+    #[test]
+    fn long_and_broken_names_are_shown_as_far_as_they_can_be() {
+        assert_eq!(shorten(b"\xff\xfe-latin"), "\u{fffd}\u{fffd}-latin");
+        let long = "\u{1f980}".repeat(5000);
+        assert_eq!(shorten(long.as_bytes()).chars().count(), LONGEST_NAME + 1);
     }
 }
