@@ -214,7 +214,8 @@ impl<'a> Weights<'a> {
 }
 
 fn shorten(name: &[u8]) -> String {
-    let name = text(&name[..name.len().min(4 * LONGEST_NAME)]);
+    // Enough bytes for one character too many, of whatever length.
+    let name = text(&name[..name.len().min(4 * (LONGEST_NAME + 1))]);
     match name.char_indices().nth(LONGEST_NAME) {
         Some((end, _)) => format!("{}…", &name[..end]),
         None => name,
