@@ -62,7 +62,7 @@ function startRollout() {
     ]);
     const focused = document.activeElement?.id;
     fillTable(byId("rollout-images"), {
-      headings: ["order", "image", "on the node", "deploy", { text: "pulls", right: true }, { text: "so far", right: true }],
+      headings: ["order", "image", "has", "deploy", { text: "pulls", right: true }, { text: "so far", right: true }],
       named: 1,
       rows: [...rows, ...rest],
     });
