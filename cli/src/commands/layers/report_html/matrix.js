@@ -34,14 +34,13 @@ function startMatrix() {
   function cell(row, column) {
     const part = shared[row][column];
     const whole = shared[row][row];
-    if (row === column) return element("td", { class: "own" }, element("span", {}, bytes(whole)), element("small", {}, "itself"));
+    if (row === column) return element("td", { class: "own" }, `${bytes(whole)}\nitself`);
     const label = `${labels[row]} and ${labels[column]} share ${bytes(part)}, ${percent(part, whole)} of ${labels[row]}`;
     const isChosen = chosen[0] === row && chosen[1] === column;
     const show = button(
       label,
       { class: part === 0 ? "none" : "some", "data-row": row, "data-column": column, "aria-pressed": String(isChosen) },
-      element("span", {}, percent(part, whole)),
-      element("small", {}, bytes(part)),
+      `${percent(part, whole)}\n${bytes(part)}`,
     );
     show.style.setProperty("--share", whole === 0 ? 0 : part / whole);
     return element("td", {}, show);
