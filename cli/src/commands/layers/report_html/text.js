@@ -23,9 +23,9 @@ function counted(number, one, many = `${one}s`) {
   return `${count(number)} ${number === 1 ? one : many}`;
 }
 
-// A part of a whole, never rounded up to all of it.
+// A part of a whole, never rounded up to all of it; there is no part of nothing.
 function percent(part, whole) {
-  const ratio = whole === 0 ? 1 : part / whole;
+  const ratio = whole === 0 ? 0 : part / whole;
   return `${(Math.floor(ratio * 1000) / 10).toFixed(1)} %`;
 }
 
