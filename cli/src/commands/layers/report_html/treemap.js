@@ -107,7 +107,7 @@ function startTreemap() {
     draw();
     const tile = elementOf(from);
     if (tile) moveFocus(tile);
-    else (map.querySelector("button") ?? map).focus({ preventScroll: true });
+    else (map.querySelector(".top") ?? map).focus({ preventScroll: true });
     say(at);
   }
 
@@ -121,7 +121,7 @@ function startTreemap() {
     const tiles = [];
     layOut(at, box, tiles);
     map.replaceChildren(...tiles);
-    const first = map.querySelector("button");
+    const first = map.querySelector(".top");
     if (first !== null) first.tabIndex = 0;
     drawPath();
     drawFolder();
@@ -147,6 +147,7 @@ function startTreemap() {
       const hasSize = isOpen ? each.width >= WIDE_TITLE : each.height >= 2 * LABEL.height;
       const tile = makeTile(node, each, names.join("/"), hasSize);
       tiles.push(tile);
+      tile.classList.toggle("top", isFolder && folder === at);
       if (isOpen) {
         tile.classList.add("open");
         const inside = {
@@ -269,13 +270,13 @@ function startTreemap() {
     const directions = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     if (event.key === "Escape" && at.parent !== null) zoom(at.parent);
     else if (event.key in directions) {
-      const next = neighbour(map.querySelectorAll("button"), document.activeElement, directions[event.key]);
+      const next = neighbour(map.querySelectorAll(".top"), document.activeElement, directions[event.key]);
       if (next) moveFocus(next);
     } else return;
     event.preventDefault();
   });
 
-  // One folder of the map is reached by Tab, the others from it.
+  // One folder of the map is reached by Tab, the others beside it from there.
   function moveFocus(next) {
     map.querySelector('[tabindex="0"]')?.setAttribute("tabindex", "-1");
     next.tabIndex = 0;
