@@ -1,12 +1,15 @@
 //! `headstart layers analyze`.
 
+use std::{fs, path::PathBuf};
+
 use clap::Args;
+use headstart_fs::AtPath as _;
 use headstart_image::{
     LoadedImage,
     metrics::{FleetMetrics, ImageMetrics, Pull, pull_bytes, pulls, rollout},
 };
 
-use super::{document::Document, limits::LimitArgs, report, sources::SourceArgs};
+use super::{document::Document, limits::LimitArgs, report, report_html, sources::SourceArgs};
 use crate::{context::Context, error::CommandError, ui::Ui};
 
 /// Contents that several layers have which the JSON document names.
@@ -22,7 +25,8 @@ const NAMED_DUPLICATES: usize = 100;
 #[command(after_help = "Examples:\n  \
     headstart layers analyze oci:web oci:api docker-archive:jobs.tar\n  \
     headstart layers analyze registry.example/web:1.4 --min-efficiency 0.95 --max-wasted 20MB\n  \
-    headstart layers analyze app:new --have app:old --max-pull 50MB --json")]
+    headstart layers analyze app:new --have app:old --max-pull 50MB --json\n  \
+    headstart layers analyze oci:web oci:api --html report.html")]
 pub(crate) struct AnalyzeArgs {
     /// Images to measure
     #[arg(required = true, value_name = "IMAGE")]
@@ -30,6 +34,9 @@ pub(crate) struct AnalyzeArgs {
     /// Images a node has already: what it pulls for each of the others is told too
     #[arg(long, value_name = "IMAGE")]
     have: Vec<String>,
+    /// Also write a page for the browser: what images share, a map of their bytes, waste, and rollouts to try
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
@@ -52,8 +59,7 @@ pub(super) struct Analysis {
 /// Pulls to a node that has certain images.
 #[derive(Debug)]
 pub(super) struct Given {
-    /// What these images are called.
-    pub(super) have: Vec<String>,
+    pub(super) have: Vec<LoadedImage>,
     /// One for each image that was analysed.
     pub(super) bytes: Vec<u64>,
 }
@@ -63,7 +69,12 @@ pub(super) fn run(ui: &Ui, context: &Context, args: AnalyzeArgs) -> Result<(), C
     let names: Vec<_> = args.images.iter().chain(&args.have).cloned().collect();
     let mut images = args.sources.read(ui, context, &names)?;
     let have = images.split_off(args.images.len());
-    let analysis = Analysis::of(images, &have)?;
+    let analysis = Analysis::of(images, have)?;
+    if let Some(path) = &args.html {
+        let page = report_html::render(&analysis)?;
+        fs::write(path, page).at("write", path)?;
+        ui.status(format_args!("Wrote {}", path.display()));
+    }
     match ui.is_json() {
         true => ui.answer_json(&Document::new(&analysis))?,
         false => report::print(ui, &analysis)?,
@@ -71,15 +82,25 @@ pub(super) fn run(ui: &Ui, context: &Context, args: AnalyzeArgs) -> Result<(), C
     limits.check(&analysis)
 }
 
+impl Given {
+    /// What the images are called.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.have
+            .iter()
+            .map(|image| image.image.reference.clone())
+            .collect()
+    }
+}
+
 impl Analysis {
-    fn of(images: Vec<LoadedImage>, have: &[LoadedImage]) -> Result<Self, CommandError> {
+    pub(super) fn of(images: Vec<LoadedImage>, have: Vec<LoadedImage>) -> Result<Self, CommandError> {
         let metrics = images
             .iter()
             .map(ImageMetrics::of)
             .collect::<Result<Vec<_>, _>>()?;
         let given = (!have.is_empty()).then(|| Given {
-            have: have.iter().map(|image| image.image.reference.clone()).collect(),
-            bytes: images.iter().map(|image| pull_bytes(image, have)).collect(),
+            bytes: images.iter().map(|image| pull_bytes(image, &have)).collect(),
+            have,
         });
         Ok(Analysis {
             metrics,
@@ -95,11 +116,13 @@ impl Analysis {
     pub(super) fn pull_bytes(&self, image: usize) -> u64 {
         match &self.given {
             Some(given) => given.bytes[image],
-            None => self
-                .pulls
-                .iter()
-                .find(|pull| pull.image == image && pull.have.is_empty())
-                .map_or(0, |pull| pull.bytes),
+            None => self.cold_pull_bytes(image),
         }
+    }
+
+    /// What an image pulls to an empty node.
+    pub(super) fn cold_pull_bytes(&self, image: usize) -> u64 {
+        let cold = |pull: &&Pull| pull.image == image && pull.have.is_empty();
+        self.pulls.iter().find(cold).map_or(0, |pull| pull.bytes)
     }
 }

@@ -6,16 +6,25 @@ use headstart_image::{
 };
 use serde::Serialize;
 
-use super::analyze::Analysis;
+use super::analyze::{Analysis, Given};
 
 /// Wasted files that are named; the sums count all.
 const NAMED_FILES: usize = 100;
+/// What a page names of them, and of contents that several layers have; of each content it names as many places.
+const NAMED_ON_PAGE: usize = 30;
+/// Bytes of a step on a page; scripts of many lines can be one.
+const STEP_ON_PAGE: usize = 400;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Document {
     schema: &'static str,
     images: Vec<ImageRow>,
+    /// What the node of `--have` has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    have: Vec<HaveRow>,
     fleet: FleetRow,
+    /// Left out of a page, which computes them, whatever a node has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pulls: Vec<PullRow>,
     /// The images pulled one after the other by one node.
     rollout: Vec<RolloutRow>,
@@ -26,6 +35,8 @@ struct ImageRow {
     reference: String,
     digest: BlobDigest,
     compressed_bytes: u64,
+    /// Manifest and config: they are pulled beside the layers.
+    document_bytes: u64,
     file_bytes: u64,
     visible_bytes: u64,
     wasted_bytes: u64,
@@ -40,6 +51,13 @@ struct ImageRow {
     wasted_file_count: u64,
     /// The largest of them.
     wasted_files: Vec<WastedRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct HaveRow {
+    reference: String,
+    /// Digests of its layers.
+    layers: Vec<BlobDigest>,
 }
 
 #[derive(Debug, Serialize)]
@@ -128,7 +146,7 @@ impl Document {
         if let Some(given) = &analysis.given {
             let given = given.bytes.iter().enumerate().map(|(number, &bytes)| PullRow {
                 image: name(number),
-                have: given.have.clone(),
+                have: given.names(),
                 bytes,
             });
             pulls.extend(given);
@@ -140,6 +158,7 @@ impl Document {
             images: images
                 .map(|(image, metrics)| ImageRow::new(image, metrics))
                 .collect(),
+            have: analysis.given.iter().flat_map(have_rows).collect(),
             fleet: FleetRow::new(&analysis.fleet),
             pulls,
             rollout: rollout
@@ -150,6 +169,34 @@ impl Document {
                 .collect(),
         }
     }
+
+    /// Less, so that a page of many images stays small.
+    pub(super) fn for_page(analysis: &Analysis) -> Self {
+        let mut document = Self::new(analysis);
+        document.pulls.clear();
+        for image in &mut document.images {
+            image.wasted_files.truncate(NAMED_ON_PAGE);
+            for step in image
+                .layers
+                .iter_mut()
+                .filter_map(|layer| layer.created_by.as_mut())
+            {
+                step.truncate(step.floor_char_boundary(STEP_ON_PAGE));
+            }
+        }
+        document.fleet.duplicates.truncate(NAMED_ON_PAGE);
+        for content in &mut document.fleet.duplicates {
+            content.places.truncate(NAMED_ON_PAGE);
+        }
+        document
+    }
+}
+
+fn have_rows(given: &Given) -> impl Iterator<Item = HaveRow> {
+    given.have.iter().map(|image| HaveRow {
+        reference: image.image.reference.clone(),
+        layers: image.layers.iter().map(|layer| layer.digest).collect(),
+    })
 }
 
 impl ImageRow {
@@ -159,6 +206,7 @@ impl ImageRow {
             reference: loaded.image.reference.clone(),
             digest: loaded.image.digest,
             compressed_bytes: metrics.compressed_bytes,
+            document_bytes: loaded.image.document_bytes,
             file_bytes: metrics.file_bytes,
             visible_bytes: metrics.visible_bytes,
             wasted_bytes: metrics.wasted_bytes(),

@@ -7,6 +7,7 @@ mod diff;
 mod document;
 mod limits;
 mod report;
+mod report_html;
 mod sources;
 
 use clap::Subcommand;

@@ -219,7 +219,7 @@ fn pulls(ui: &Ui, analysis: &Analysis) -> Result<(), CommandError> {
     }
     if let Some(given) = &analysis.given {
         for (number, &pulled) in given.bytes.iter().enumerate() {
-            table.row([name(number), given.have.join(", "), bytes(pulled)]);
+            table.row([name(number), given.names().join(", "), bytes(pulled)]);
         }
     }
     if analysis.images.len() > 1 {
@@ -235,7 +235,7 @@ fn section(ui: &Ui, heading: impl std::fmt::Display) -> Result<(), CommandError>
 }
 
 /// A part of one, never rounded up to all of it.
-fn percent(part: f64) -> String {
+pub(super) fn percent(part: f64) -> String {
     format!("{:.1} %", (part * 1000.0).floor() / 10.0)
 }
 
