@@ -72,8 +72,8 @@ impl<'a> Header<'a> {
 
     pub(crate) fn flag(&self) -> Result<Flag, HeaderError> {
         Ok(match self.0[156] {
-            // Before POSIX, folders were files whose name ends in a slash.
-            0 | b'0' if self.text(0, 100).ends_with(b"/") => Flag::Folder,
+            // Before POSIX, folders were files whose name ends in a slash; since, a long name may be cut there.
+            0 if self.text(0, 100).ends_with(b"/") => Flag::Folder,
             0 | b'0' | b'7' => Flag::File,
             b'1' => Flag::HardLink,
             b'2' => Flag::Symlink,

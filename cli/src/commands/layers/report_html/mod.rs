@@ -21,6 +21,7 @@ const SCRIPT: &str = concat!(
     include_str!("text.js"),
     include_str!("fleet.js"),
     include_str!("matrix.js"),
+    include_str!("tree.js"),
     include_str!("squarify.js"),
     include_str!("treemap.js"),
     include_str!("waste.js"),

@@ -93,7 +93,7 @@ function startRollout() {
   function drawLayers(layers) {
     layers.sort((a, b) => Number(b.isPulled) - Number(a.isPulled));
     fillTable(byId("rollout-layers"), {
-      caption: layers.length === 0 ? "Nothing is deployed." : "Layers of what is deployed",
+      caption: layers.length === 0 ? "No layer is needed." : "Layers of what is deployed",
       headings: ["", { text: "stored", right: true }, "layer", "made by", "for"],
       named: 2,
       rows: layers.map(({ digest, isPulled, images: users }) => {

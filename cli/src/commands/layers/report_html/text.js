@@ -58,7 +58,8 @@ function button(label, attributes, ...children) {
   return element("button", { type: "button", "aria-label": label, ...attributes }, ...children);
 }
 
-// Fills a table: a heading is a text, or {text, right}; a row is a list of cells, its first a header where `named`.
+// Fills a table: a heading is a text, or {text, right}; a row is a list of cells, the one at `named` its header. Without rows
+// there are no headings either.
 function fillTable(table, { caption, headings, rows, named = 0 }) {
   const columns = headings.map((heading) => (typeof heading === "string" ? { text: heading } : heading));
   const align = (column) => (columns[column].right ? { class: "right" } : {});
@@ -76,7 +77,7 @@ function fillTable(table, { caption, headings, rows, named = 0 }) {
   );
   table.replaceChildren(
     ...(caption ? [element("caption", {}, caption)] : []),
-    element("thead", {}, element("tr", {}, ...head)),
+    ...(rows.length > 0 ? [element("thead", {}, element("tr", {}, ...head))] : []),
     element("tbody", {}, ...body),
   );
 }

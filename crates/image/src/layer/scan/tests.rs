@@ -48,7 +48,7 @@ fn every_kind_of_entry_is_known_and_paths_are_clean() {
         .of_type(b'4', "dev/sda", "")
         .of_type(b'6', "run/pipe", "")
         .file("etc//./w", b"")
-        .file("old-folder/", b"");
+        .of_type(0, "old-folder/", "");
     assert_eq!(
         listing(tar),
         [
@@ -64,6 +64,16 @@ fn every_kind_of_entry_is_known_and_paths_are_clean() {
             "old-folder/"
         ]
     );
+}
+
+#[test]
+fn a_long_name_that_is_cut_at_a_slash_is_no_folder() {
+    let long = format!("{}/keys.rs", "f".repeat(99));
+    let tar = TarMaker::new()
+        .pax(&[("path", &long)])
+        .file(&long[..100], b"hello")
+        .file("next", b"");
+    assert_eq!(listing(tar), [format!("{long} file 5"), "next file 0".to_owned()]);
 }
 
 #[test]
