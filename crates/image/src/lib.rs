@@ -9,6 +9,7 @@
 //! - a layer is read once, as a stream, however large it is.
 
 mod blob;
+pub mod build;
 mod cache;
 mod decompress;
 mod digest;
@@ -16,6 +17,7 @@ mod error;
 mod layer;
 pub mod manifest;
 pub mod metrics;
+pub mod plan;
 mod platform;
 mod progress;
 mod read;
@@ -27,6 +29,7 @@ mod testing;
 mod tree;
 
 pub use cache::{LayerCache, NoCache};
+pub use decompress::Compression;
 pub use digest::{BlobDigest, ChainId, ContentId, DiffId, Hasher, ParseDigestError};
 pub use error::ImageError;
 pub use layer::{Entry, EntryKind, Layer, Metadata};

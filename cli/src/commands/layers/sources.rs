@@ -4,7 +4,8 @@ use std::{num::NonZero, thread};
 
 use clap::Args;
 use headstart_image::{
-    LoadedImage, NoCache, ParsePlatformError, Platform, ReadOptions, Reference, open_source, read_images,
+    LoadedImage, NoCache, ParsePlatformError, Platform, ReadOptions, Reference, Source, open_source,
+    read_images,
 };
 
 use crate::{context::Context, error::CommandError, ui::Ui};
@@ -29,6 +30,16 @@ impl SourceArgs {
         context: &Context,
         names: &[String],
     ) -> Result<Vec<LoadedImage>, CommandError> {
+        self.open(ui, context, names).map(|(_, images)| images)
+    }
+
+    /// The same, with where their bytes are.
+    pub(super) fn open(
+        &self,
+        ui: &Ui,
+        context: &Context,
+        names: &[String],
+    ) -> Result<(Vec<Box<dyn Source>>, Vec<LoadedImage>), CommandError> {
         let references = names
             .iter()
             .map(|name| name.parse::<Reference>())
@@ -38,7 +49,7 @@ impl SourceArgs {
             .iter()
             .map(open_source)
             .collect::<Result<Vec<_>, _>>()?;
-        let platform = self.platform.clone().unwrap_or_else(Platform::native);
+        let platform = self.platform();
         let options = ReadOptions {
             platform: &platform,
             parallel: thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
@@ -50,6 +61,11 @@ impl SourceArgs {
         for (image, name) in images.iter_mut().zip(names) {
             image.image.reference.clone_from(name);
         }
-        Ok(images)
+        Ok((sources, images))
+    }
+
+    /// The platform that is meant.
+    pub(super) fn platform(&self) -> Platform {
+        self.platform.clone().unwrap_or_else(Platform::native)
     }
 }
