@@ -20,6 +20,11 @@ pub(crate) const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// The user's home folder.
 pub(crate) const HOME: &str = "HOME";
 
+/// Folder of Docker's `config.json`, which tells of logins to registries; else `~/.docker`. Since 0.1.
+pub(crate) const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
+/// Where the Docker daemon listens: `unix:///path`. Since 0.1.
+pub(crate) const DOCKER_HOST: &str = "DOCKER_HOST";
+
 /// What CI systems set, each for the jobs it runs. Read by `headstart ci` alone. Since 0.1.
 pub(crate) mod ci {
     /// `true` in GitHub Actions.

@@ -18,6 +18,8 @@ mod clone_kinds;
 mod clone_transports;
 mod deps;
 mod interruption;
+mod layers;
+mod layers_build;
 mod outage;
 mod output;
 mod pull;

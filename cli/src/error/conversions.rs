@@ -326,6 +326,12 @@ impl From<ImageError> for CommandError {
             ImageError::Differs { .. } => {
                 Some("this is a bug in headstart or a failing disk; please report it")
             }
+            ImageError::Refused { .. } => {
+                Some("log in with `docker login`, and check that the account may pull")
+            }
+            ImageError::Unavailable { .. } => {
+                Some("check the name, the network and the proxy, then try again")
+            }
             ImageError::TooLarge { .. } | ImageError::Unsupported { .. } => None,
         };
         let command_error = CommandError::from_error(Kind::Failed, &error);

@@ -271,22 +271,87 @@ impl Read for Chunks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Silent, testing::TarMaker};
+    use crate::{
+        Silent,
+        testing::{TarMaker, gzip},
+    };
 
-    #[test]
-    fn a_blob_is_read() {
-        let big = vec![7; 600_000];
-        let tar = TarMaker::new()
-            .folder("etc/")
-            .file("etc/x", &big)
-            .file("y", b"1")
-            .hard_link("z", "y")
-            .finish();
+    fn scan(stored: &[u8], size_bytes: u64) -> Result<ScannedBlob, ImageError> {
         let blob = StoredBlob {
             what: "x",
-            size_bytes: tar.len() as u64,
+            size_bytes,
         };
-        let scanned = scan_blob(blob, &tar[..], &Silent, &AtomicBool::new(false)).unwrap();
-        assert_eq!(scanned.layer.entry_count(), 4);
+        scan_blob(blob, stored, &Silent, &AtomicBool::new(false))
+    }
+
+    fn tar() -> Vec<u8> {
+        TarMaker::new()
+            .file("a", &vec![7; 700_000])
+            .file("b", b"1")
+            .finish()
+    }
+
+    #[test]
+    fn one_pass_gives_both_digests_whatever_the_compression() {
+        let tar = tar();
+        let half = tar.len() / 2;
+        let stored = [
+            (tar.clone(), Compression::None),
+            (gzip(&tar), Compression::Gzip),
+            (
+                [gzip(&tar[..half]), gzip(&tar[half..])].concat(),
+                Compression::Gzip,
+            ),
+            (zstd::bulk::compress(&tar, 1).unwrap(), Compression::Zstd),
+        ];
+        for (stored, compression) in stored {
+            let scanned = scan(&stored, stored.len() as u64).unwrap();
+            assert_eq!(scanned.compression, compression);
+            assert_eq!(scanned.digest, BlobDigest::of(&stored));
+            assert_eq!(scanned.layer.diff_id(), crate::DiffId::of(&tar));
+            assert_eq!(scanned.layer.tar_bytes(), tar.len() as u64);
+            assert_eq!(scanned.layer.file_bytes(), 700_001);
+        }
+    }
+
+    #[test]
+    fn a_blob_of_another_length_or_cut_off_is_refused() {
+        let stored = gzip(&tar());
+        let length = stored.len() as u64;
+        for (bytes, size) in [
+            (&stored[..], length + 1),
+            (&stored[..], length - 1),
+            (&stored[..stored.len() - 9], length),
+            (&b"no tar at all, and longer than a block"[..], 38),
+            (&[7; 5000][..], 5000),
+        ] {
+            assert!(scan(bytes, size).is_err(), "{} of {size}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused_before_it_has_kept_us_busy() {
+        // Frames of a few bytes that unpack to 100 MB of zeros each: an endless file.
+        let zeros = zstd::bulk::compress(&vec![0; 100 << 20], 1).unwrap();
+        let head = crate::testing::block(&crate::testing::Head {
+            name: "zeros",
+            size: 0o77_777_777_777,
+            ..Default::default()
+        });
+        let mut bomb = zstd::bulk::compress(&head, 1).unwrap();
+        (0..15).for_each(|_| bomb.extend_from_slice(&zeros));
+        let error = scan(&bomb, bomb.len() as u64).unwrap_err();
+        assert!(matches!(error, ImageError::TooLarge { .. }), "{error}");
+    }
+
+    #[test]
+    fn an_interrupt_ends_the_reading() {
+        let stored = tar();
+        let blob = StoredBlob {
+            what: "x",
+            size_bytes: stored.len() as u64,
+        };
+        let outcome = scan_blob(blob, &stored[..], &Silent, &AtomicBool::new(true));
+        assert!(matches!(outcome, Err(ImageError::Interrupted)));
     }
 }

@@ -78,6 +78,22 @@ pub enum ImageError {
         /// In what.
         difference: String,
     },
+    /// The registry does not let us.
+    #[error("{what} is refused: {reason}")]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// What the registry answered.
+        reason: String,
+    },
+    /// It does not answer, or not now.
+    #[error("{what} cannot be had")]
+    Unavailable {
+        /// What was asked for.
+        what: String,
+        /// What went wrong.
+        source: io::Error,
+    },
     /// The caller wanted to stop.
     #[error("stopped on request")]
     Interrupted,

@@ -3,14 +3,15 @@
 use std::{
     io::{Read, Write as _},
     num::NonZero,
-    sync::atomic::AtomicBool,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use flate2::{Compression, write::GzEncoder};
 
 use crate::{
-    BlobDigest, DiffId, Image, ImageError, LayerBlob, LoadedImage, NoCache, Platform, ReadOptions, Silent,
-    Source, decompress::decompress, read_images,
+    Access, BlobDigest, DiffId, Image, ImageError, LayerBlob, LoadedImage, NoCache, NoCredentials, Platform,
+    ReadOptions, Reference, Registries, RegistryOptions, Silent, Source, decompress::decompress, open_source,
+    read_images,
 };
 
 /// Makes a tar header by header, including ones that no tool writes.
@@ -200,6 +201,20 @@ impl Source for MemoryImage {
         let stored = layers.find(|stored| Some(BlobDigest::of(stored)) == layer.digest);
         Ok(Box::new(&stored.unwrap()[..]))
     }
+}
+
+/// Opens an image of the disk.
+pub(crate) fn open(reference: &Reference) -> Box<dyn Source> {
+    let options = RegistryOptions {
+        credentials: Box::new(NoCredentials),
+        plain_http: Vec::new(),
+        interrupt: Arc::default(),
+    };
+    let access = Access {
+        registries: Arc::new(Registries::new(options).unwrap()),
+        docker_socket: "none".into(),
+    };
+    open_source(reference, &access).unwrap()
 }
 
 /// Reads images as everybody does, without a cache.

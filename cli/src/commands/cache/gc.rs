@@ -8,7 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::{
-    commands::parse_age,
+    commands::{
+        layers::{evict_layers, layers_dir},
+        parse_age,
+    },
     config::ByteSize,
     context::Context,
     error::CommandError,
@@ -114,6 +117,7 @@ pub(super) fn run(ui: &Ui, context: &Context, args: GcArgs) -> Result<(), Comman
             false => plan.unused_since,
         };
         document.freed_bytes = freed_bytes + evict_unpacked(&unpacked_dir(&store), unused_since);
+        document.freed_bytes += evict_layers(&layers_dir(&store), unused_since);
         forget_gone(&clones_dir(&store));
         // What only they and the pool had goes with the pool.
         document.freed_bytes += evict_pool(&pool_dir(&store), unused_since, &context.interrupt)?;

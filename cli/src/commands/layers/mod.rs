@@ -2,13 +2,19 @@
 
 mod analyze;
 mod build;
+mod cache;
+mod credentials;
+mod diff;
 mod document;
+mod jar;
 mod limits;
 mod plan;
 mod report;
 mod sources;
 
 use clap::Subcommand;
+
+pub(crate) use cache::{evict_layers, layers_dir};
 
 use crate::{context::Context, error::CommandError, ui::Ui};
 
@@ -17,13 +23,17 @@ use crate::{context::Context, error::CommandError, ui::Ui};
 pub(crate) enum LayersCommand {
     Analyze(analyze::AnalyzeArgs),
     Build(build::BuildArgs),
+    Jar(jar::JarArgs),
     Plan(plan::PlanArgs),
+    Diff(diff::DiffArgs),
 }
 
 pub(super) fn run(ui: &Ui, context: &Context, command: LayersCommand) -> Result<(), CommandError> {
     match command {
         LayersCommand::Analyze(args) => analyze::run(ui, context, args),
         LayersCommand::Build(args) => build::run(ui, context, args),
+        LayersCommand::Jar(args) => jar::run(ui, context, args),
         LayersCommand::Plan(args) => plan::run(ui, context, args),
+        LayersCommand::Diff(args) => diff::run(ui, context, args),
     }
 }

@@ -1,14 +1,26 @@
 //! From names on the command line to images.
 
-use std::{num::NonZero, thread};
+use std::{num::NonZero, path::PathBuf, sync::Arc, thread};
 
 use clap::Args;
 use headstart_image::{
-    LoadedImage, NoCache, ParsePlatformError, Platform, ReadOptions, Reference, Source, open_source,
-    read_images,
+    Access, LayerCache, LoadedImage, NoCache, ParsePlatformError, Platform, ReadOptions, Reference,
+    Registries, RegistryOptions, Source, open_source, read_images,
 };
 
-use crate::{context::Context, error::CommandError, ui::Ui};
+use super::{
+    cache::{LayerFolder, layers_dir},
+    credentials::DockerCredentials,
+};
+use crate::{
+    context::Context,
+    env_vars,
+    error::{CommandError, Kind},
+    ui::Ui,
+};
+
+/// Where the Docker daemon listens unless `$DOCKER_HOST` says otherwise.
+const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
 /// What every command that reads images takes.
 #[derive(Debug, Args)]
@@ -16,6 +28,9 @@ pub(super) struct SourceArgs {
     /// Image of an index to take: os/architecture[/variant] [default: linux on this machine's processor]
     #[arg(long, value_name = "PLATFORM", value_parser = parse_platform)]
     platform: Option<Platform>,
+    /// Registry to speak to without TLS, like host:5000; one on this machine needs no mention
+    #[arg(long, value_name = "HOST")]
+    plain_http: Vec<String>,
 }
 
 fn parse_platform(text: &str) -> Result<Platform, ParsePlatformError> {
@@ -45,15 +60,17 @@ impl SourceArgs {
             .map(|name| name.parse::<Reference>())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| CommandError::usage(error.to_string()))?;
+        let access = self.access(context)?;
         let sources = references
             .iter()
-            .map(open_source)
+            .map(|reference| open_source(reference, &access))
             .collect::<Result<Vec<_>, _>>()?;
         let platform = self.platform();
+        let cache = layer_cache(ui, context);
         let options = ReadOptions {
             platform: &platform,
             parallel: thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
-            cache: &NoCache,
+            cache: &*cache,
             progress: &*ui.progress(),
             interrupt: &context.interrupt,
         };
@@ -67,5 +84,38 @@ impl SourceArgs {
     /// The platform that is meant.
     pub(super) fn platform(&self) -> Platform {
         self.platform.clone().unwrap_or_else(Platform::native)
+    }
+
+    fn access(&self, context: &Context) -> Result<Access, CommandError> {
+        let options = RegistryOptions {
+            credentials: Box::new(DockerCredentials::load(context)?),
+            plain_http: self.plain_http.clone(),
+            interrupt: Arc::clone(&context.interrupt),
+        };
+        let registries = Registries::new(options).map_err(|error| {
+            CommandError::from_error(Kind::Failed, &error).context("cannot prepare to speak to registries")
+        })?;
+        let socket = context.var(env_vars::DOCKER_HOST).and_then(|host| {
+            let host = host.to_str()?;
+            host.strip_prefix("unix://").map(PathBuf::from)
+        });
+        Ok(Access {
+            registries: Arc::new(registries),
+            docker_socket: socket.unwrap_or_else(|| DOCKER_SOCKET.into()),
+        })
+    }
+}
+
+/// What earlier runs learned of layers; nothing, with a warning, when the local store cannot be used.
+fn layer_cache(ui: &Ui, context: &Context) -> Box<dyn LayerCache> {
+    if !context.has_home_for_store() {
+        return Box::new(NoCache);
+    }
+    match context.open_local_store() {
+        Ok(local) => Box::new(LayerFolder::new(layers_dir(&local))),
+        Err(error) => {
+            ui.warn(format_args!("{}; nothing is remembered", error.one_line()));
+            Box::new(NoCache)
+        }
     }
 }

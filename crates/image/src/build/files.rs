@@ -172,7 +172,7 @@ impl<B> FileSet<B> {
     }
 
     /// Writes the files, sorted, and the folders they are in. A folder that the layers `below` have stays what it is.
-    pub(super) fn write(
+    pub(crate) fn write(
         mut self,
         writer: &mut LayerWriter<'_>,
         below: &Tree<'_>,
@@ -269,7 +269,7 @@ fn keep_folder(entry: &mut Entry, below: &Tree<'_>) -> Result<(), ImageError> {
     }
 }
 
-fn clean(path: &[u8]) -> Result<Vec<u8>, ImageError> {
+pub(super) fn clean(path: &[u8]) -> Result<Vec<u8>, ImageError> {
     let clean = clean_path(path).map_err(|problem| {
         let what = String::from_utf8_lossy(path).into_owned();
         ImageError::unsupported(what, problem.to_string())

@@ -1,10 +1,10 @@
 //! A new image: layers on a base.
 
-use std::sync::Arc;
+use std::{os::unix::ffi::OsStrExt as _, path::PathBuf, sync::Arc};
 
 use super::{
     config::{ConfigChange, ConfigDocument, Step, manifest_json},
-    files::{FileLayer, FileStyle, Times, open_file},
+    files::{FileLayer, FileStyle, Times, clean, open_file},
     layer::{BuildOptions, LayerWriter},
     output::{ImageWriter, NamedImage},
     proof::{Difference, first_difference},
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     BlobDigest, Image, ImageError, Layer, LayerBlob, LoadedImage, Platform, Source, StoredLayer, Tree,
-    manifest::parse,
+    jar::Jar, manifest::parse,
 };
 
 /// An image to build on.
@@ -55,6 +55,15 @@ pub struct NewLayer {
 pub enum LayerContent {
     /// Files of the disk.
     Files(FileLayer),
+    /// A layer of a Spring Boot jar.
+    Jar {
+        /// The jar.
+        jar: Arc<Jar>,
+        /// Which of its [`Jar::layer_names`].
+        layer: usize,
+        /// Where its entries are in the image.
+        to: PathBuf,
+    },
 }
 
 /// Builds an image into `output`, and proves that it is what was asked for.
@@ -71,6 +80,11 @@ pub fn build_image(
             let below = merge(&layers)?;
             let fill = |writer: &mut LayerWriter<'_>| match &layer.content {
                 LayerContent::Files(files) => files.list()?.write(writer, &below, new.style, open_file),
+                LayerContent::Jar { jar, layer, to } => {
+                    let to = clean(to.as_os_str().as_bytes())?;
+                    let (_, files) = jar.file_sets(&to).swap_remove(*layer);
+                    files.write(writer, &below, new.style, |entry| jar.open_entry(entry))
+                }
             };
             output.staging().add_layer(options, fill)?
         };
@@ -206,8 +220,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Compression, Reference, open_source,
-        testing::{MemoryImage, TarMaker, gzip, read},
+        Compression, Reference,
+        testing::{MemoryImage, TarMaker, gzip, open, read},
     };
 
     fn files(folder: &std::path::Path, listed: Option<&[&str]>) -> NewLayer {
@@ -288,7 +302,7 @@ mod tests {
                 &output,
             )
             .unwrap();
-            let written = read(&[open_source(&output).unwrap()]).unwrap();
+            let written = read(&[open(&output)]).unwrap();
             let tree = merge(&written[0].layers).unwrap();
             let mut paths = Vec::new();
             tree.walk(|path, id| {

@@ -20,7 +20,7 @@ pub use layer::BuildOptions;
 pub use output::ImageWriter;
 
 pub(crate) use config::{ConfigDocument, Step};
-pub(crate) use files::join;
+pub(crate) use files::{FileSet, Item, ItemKind, join};
 pub(crate) use image::{Documents, documents, merge, prove, write_kept};
 pub(crate) use layer::{LayerWriter, build_layer};
 pub(crate) use proof::IMPLIED;

@@ -4,7 +4,7 @@
 //! magic "hslayr01" | length of the body u64 | body, compressed by zstd | BLAKE3 of all before
 //!
 //! body: diff ID 32 | tar bytes u64 | counts of names (bytes), contents, records u32
-//!       names | contents, 32 each | records, 57 each: the fields of `Record` in their order
+//!       names | contents, 32 each | records, 53 each: the fields of `Record` in their order
 //! ```
 //!
 //! Numbers are little-endian. What is read is checked, so that a damaged cache is a miss and nothing worse.
@@ -20,7 +20,7 @@ use crate::{ContentId, DiffId};
 const MAGIC: &[u8; 8] = b"hslayr01";
 /// Part of the names in a cache, so that versions live side by side.
 pub(crate) const FORMAT: &str = "v1";
-const RECORD_BYTES: usize = 57;
+const RECORD_BYTES: usize = 53;
 /// Speed matters more than size: a cache is read at each analysis.
 const ZSTD_LEVEL: i32 = 1;
 /// Digests do not compress, the rest does well.

@@ -198,25 +198,4 @@ impl<R: BufRead> io::Read for Hashed<R> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::TarMaker;
-
-    #[test]
-    fn a_tar_is_read() {
-        let tar = TarMaker::new().folder("etc/").file("etc/x", b"hello").finish();
-        let layer = scan_tar(&tar[..]).unwrap();
-        assert_eq!(layer.entry_count(), 2);
-        let big = vec![7; 600_000];
-        let tar = TarMaker::new()
-            .folder("etc/")
-            .file("etc/x", &big)
-            .file("y", b"1")
-            .hard_link("z", "y")
-            .finish();
-        let layer = scan_tar(&tar[..]).unwrap();
-        assert_eq!(layer.entry_count(), 4);
-        let layer = scan_tar(io::BufReader::with_capacity(100_000, &tar[..])).unwrap();
-        assert_eq!(layer.entry_count(), 4);
-    }
-}
+mod tests;

@@ -201,3 +201,58 @@ fn below_mut<'t, 'a>(
         .range_mut((Bound::Excluded(InFolderOrder(folder)), Bound::Unbounded))
         .take_while(move |(path, _)| is_below(path.0, folder))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{layer::scan_tar, testing::TarMaker};
+
+    fn count(layers: Vec<TarMaker>) -> DiveMetrics {
+        let layers: Vec<_> = layers
+            .into_iter()
+            .map(|tar| scan_tar(&tar.finish()[..]).unwrap())
+            .collect();
+        DiveMetrics::of(layers.iter().map(Some))
+    }
+
+    #[test]
+    fn a_path_in_two_layers_is_wasted_with_every_copy() {
+        let dive = count(vec![
+            TarMaker::new()
+                .folder("d")
+                .file("d/x", &[1; 100])
+                .file("y", &[1; 50]),
+            TarMaker::new().file("d/x", &[1; 60]),
+        ]);
+        assert_eq!(dive.wasted_bytes, 160);
+        assert_eq!(dive.efficiency, 110.0 / 210.0);
+        assert_eq!(dive.user_wasted_ratio, 160.0 / 60.0);
+        assert_eq!(dive.wasted_paths[0].path, b"d/x");
+    }
+
+    #[test]
+    fn a_whiteout_of_a_folder_weighs_what_it_held_and_one_of_a_file_nothing() {
+        let base = || {
+            TarMaker::new()
+                .folder("d")
+                .file("d/x", &[1; 100])
+                .file("d/y", &[1; 20])
+                .file("d-z", &[1; 3])
+        };
+        let folder = count(vec![base(), TarMaker::new().file(".wh.d", b"")]);
+        assert_eq!((folder.wasted_bytes, folder.efficiency), (0, 1.0));
+        let file = count(vec![base(), TarMaker::new().file("d/.wh.x", b"")]);
+        assert_eq!((file.wasted_bytes, file.efficiency), (100, 23.0 / 123.0));
+        let nothing = count(vec![
+            base(),
+            TarMaker::new().file(".wh.no", b"").file("d/.wh..wh..opq", b""),
+        ]);
+        assert_eq!((nothing.wasted_bytes, nothing.efficiency), (0, 1.0));
+    }
+
+    #[test]
+    fn nothing_is_efficient() {
+        let dive = count(Vec::new());
+        assert_eq!((dive.efficiency, dive.user_wasted_ratio), (1.0, 0.0));
+    }
+}

@@ -64,6 +64,10 @@ fn leaves(entries: &[PlannedEntry]) -> impl Iterator<Item = &PlannedEntry> {
 
 /// The folders above a path, the nearest first; not the root.
 fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let parent = |path: &&[u8]| Some(split_last(path).0).filter(|folder: &&[u8]| !folder.is_empty());
-    std::iter::successors(parent(&path), move |folder| parent(folder))
+    std::iter::successors(parent(path), |folder| parent(folder))
+}
+
+fn parent(path: &[u8]) -> Option<&[u8]> {
+    let (folder, _) = split_last(path);
+    (!folder.is_empty()).then_some(folder)
 }

@@ -7,8 +7,7 @@ use crate::{
     Compression, ImageError, LoadedImage, Reference, Source,
     build::{BuildOptions, ImageWriter},
     metrics::{pulls, rollout},
-    open_source,
-    testing::{Head, MemoryImage, TarMaker, gzip, read},
+    testing::{Head, MemoryImage, TarMaker, gzip, open, read},
 };
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -135,7 +134,7 @@ fn what_is_predicted_is_what_is_built() {
     let _ = build_plan(build, &tags, &mut output, options()).unwrap();
     assert!(!layout.join("index.json").exists(), "nothing has a name yet");
     output.finish().unwrap();
-    let written = ["one", "two"].map(|tag| open_source(&reference(Some(tag))).unwrap());
+    let written = ["one", "two"].map(|tag| open(&reference(Some(tag))));
     let written = read(&written).unwrap();
     assert_eq!(pulls(&written), pulls(&predicted));
     assert_eq!(written[1].image.digest, predicted[1].image.digest);

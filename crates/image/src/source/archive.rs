@@ -48,10 +48,11 @@ impl Archive {
             true => expand(file, &name)?,
             false => file,
         };
-        Self::list(name, file)
+        Self::from_file(name, file)
     }
 
-    fn list(name: String, file: File) -> Result<Self, ImageError> {
+    /// Lists the files of an open tar.
+    pub(super) fn from_file(name: String, file: File) -> Result<Self, ImageError> {
         let damaged = |reason: String| ImageError::corrupt(&name, reason);
         let reading = file.try_clone().at("open", &name)?;
         let mut tar = TarReader::new(BufReader::new(reading));

@@ -1,13 +1,19 @@
 //! Where images come from.
 
 mod archive;
+mod daemon;
 mod docker_archive;
 mod files;
 mod oci;
+mod registry;
 
-use std::{fmt, io::Read};
+use std::{fmt, io::Read, path::PathBuf, sync::Arc};
 
-use crate::{BlobDigest, DiffId, ImageConfig, ImageError, Platform, Reference};
+use crate::{
+    BlobDigest, DiffId, ImageConfig, ImageError, Platform, Reference,
+    manifest::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES},
+    registry::Registries,
+};
 
 pub(crate) use oci::REF_NAME;
 
@@ -16,6 +22,7 @@ use oci::OciFiles;
 
 use archive::Archive;
 use docker_archive::DockerArchive;
+use registry::RegistryImage;
 
 /// Somewhere that has an image.
 pub trait Source: fmt::Debug + Send + Sync {
@@ -75,8 +82,17 @@ impl LayerBlob {
     }
 }
 
-/// Opens what `reference` names; nothing but an archive's list of files is read yet.
-pub fn open_source(reference: &Reference) -> Result<Box<dyn Source>, ImageError> {
+/// What reaches images that are not files.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// The client of registries.
+    pub registries: Arc<Registries>,
+    /// Where the Docker daemon listens.
+    pub docker_socket: PathBuf,
+}
+
+/// Opens what `reference` names: reads an archive's list of files, saves an image of the daemon, and nothing of a registry.
+pub fn open_source(reference: &Reference, access: &Access) -> Result<Box<dyn Source>, ImageError> {
     let name = reference.to_string();
     Ok(match reference {
         Reference::OciLayout { folder, tag } => {
@@ -88,10 +104,40 @@ pub fn open_source(reference: &Reference) -> Result<Box<dyn Source>, ImageError>
         Reference::DockerArchive { file, tag } => {
             Box::new(DockerArchive::new(name, Archive::open(file)?, tag.clone()))
         }
-        Reference::DockerDaemon(_) | Reference::Registry(_) => {
-            return Err(ImageError::unsupported(name, "not yet"));
+        Reference::DockerDaemon(image) => {
+            let saved = daemon::save(&access.docker_socket, image)?;
+            Box::new(DockerArchive::new(name, saved, None))
+        }
+        Reference::Registry(reference) => {
+            let registries = Arc::clone(&access.registries);
+            Box::new(RegistryImage::new(reference.clone(), registries))
         }
     })
+}
+
+/// A JSON document of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Document {
+    /// Or an index.
+    Manifest,
+    Config,
+}
+
+impl Document {
+    fn limit(self) -> u64 {
+        match self {
+            Document::Manifest => MAX_MANIFEST_BYTES,
+            Document::Config => MAX_CONFIG_BYTES,
+        }
+    }
+
+    /// Where registries keep it.
+    fn folder(self) -> &'static str {
+        match self {
+            Document::Manifest => "manifests",
+            Document::Config => "blobs",
+        }
+    }
 }
 
 /// Pairs an image's layers with the diff IDs of its config.
@@ -118,3 +164,6 @@ fn read_all(what: &str, input: impl Read, limit: u64) -> Result<Vec<u8>, ImageEr
         false => Ok(bytes),
     }
 }
+
+#[cfg(test)]
+mod tests;

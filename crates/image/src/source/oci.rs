@@ -2,12 +2,10 @@
 
 use std::io::Read;
 
-use super::{Files, Image, LayerBlob, Source, check_layer_count};
+use super::{Document, Files, Image, LayerBlob, Source, check_layer_count};
 use crate::{
     BlobDigest, ImageConfig, ImageError, Platform,
-    manifest::{
-        Descriptor, Index, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, media_type, parse, select,
-    },
+    manifest::{Descriptor, Index, MAX_MANIFEST_BYTES, Manifest, media_type, parse, select},
 };
 
 /// An index may point at an index; nobody nests deeper than two.
@@ -56,13 +54,6 @@ impl<F: Files> OciFiles<F> {
             }
         }
     }
-
-    /// A short blob, compared with its digest.
-    fn read_blob(&self, digest: &BlobDigest, limit: u64) -> Result<Vec<u8>, ImageError> {
-        let bytes = self.files.read(&blob_path(digest), limit)?;
-        check_digest(digest, &bytes)?;
-        Ok(bytes)
-    }
 }
 
 impl<F: Files> Source for OciFiles<F> {
@@ -70,8 +61,10 @@ impl<F: Files> Source for OciFiles<F> {
         let json = self.files.read("index.json", MAX_MANIFEST_BYTES)?;
         let index: Index = parse(&format!("index.json of {}", self.name), &json)?;
         let start = self.find(&index, platform)?;
-        resolve(&self.name, start, platform, |digest, limit| {
-            self.read_blob(digest, limit)
+        resolve(&self.name, start, platform, |document, digest| {
+            let bytes = self.files.read(&blob_path(digest), document.limit())?;
+            check_digest(digest, &bytes)?;
+            Ok(bytes)
         })
     }
 
@@ -85,13 +78,13 @@ pub(super) fn resolve(
     name: &str,
     start: Descriptor,
     platform: &Platform,
-    read_blob: impl Fn(&BlobDigest, u64) -> Result<Vec<u8>, ImageError>,
+    read: impl Fn(Document, &BlobDigest) -> Result<Vec<u8>, ImageError>,
 ) -> Result<Image, ImageError> {
     let mut descriptor = start;
     let mut index_bytes = 0;
     for _ in 0..MAX_INDEXES {
         let what = format!("{} of {name}", descriptor.digest);
-        let json = read_blob(&descriptor.digest, MAX_MANIFEST_BYTES)?;
+        let json = read(Document::Manifest, &descriptor.digest)?;
         if is_index(&descriptor.media_type, &what, &json)? {
             index_bytes += json.len() as u64;
             let index: Index = parse(&what, &json)?;
@@ -99,7 +92,7 @@ pub(super) fn resolve(
             continue;
         }
         let manifest: Manifest = parse(&what, &json)?;
-        let config_json = read_blob(&manifest.config.digest, MAX_CONFIG_BYTES)?;
+        let config_json = read(Document::Config, &manifest.config.digest)?;
         let config: ImageConfig = parse(&format!("config of {name}"), &config_json)?;
         let document_bytes = index_bytes + json.len() as u64 + config_json.len() as u64;
         return Ok(Image {

@@ -5,6 +5,8 @@
 //! inside of the image; parents that are missing are made. A hard link keeps what it names alive.
 
 mod apply;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 

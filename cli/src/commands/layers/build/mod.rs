@@ -6,10 +6,16 @@ mod make;
 mod planned;
 mod report;
 
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
 use clap::Args;
 use headstart_image::{
     Reference,
-    build::{Base, FileStyle, ImageWriter, NewImage, build_image},
+    build::{Base, ConfigChange, FileStyle, ImageWriter, LayerContent, NewImage, NewLayer, build_image},
+    jar::Jar,
 };
 
 use self::{
@@ -18,6 +24,9 @@ use self::{
 };
 use super::{plan::FleetArgs, sources::SourceArgs};
 use crate::{context::Context, error::CommandError, ui::Ui};
+
+/// Where the entries of a jar are in its image: where Spring Boot's own tools put them.
+const JAR_FOLDER: &str = "/application";
 
 pub(super) use make::{MakeArgs, TimesArg};
 
@@ -31,6 +40,7 @@ pub(super) use make::{MakeArgs, TimesArg};
     headstart layers build --base oci:node --layer deps=node_modules:/app/node_modules --layer app=dist:/app/dist \\\n      \
         --workdir /app --entrypoint node --cmd dist/server.js --output oci:web:v1\n  \
     headstart layers build --plan oci:web oci:api oci:jobs --output oci:planned\n  \
+    headstart layers build --jar shop.jar --base registry.example/java:21 --output oci:shop:v1\n  \
     git ls-files -z | headstart layers build -0 --base scratch --layer site=.:/srv@- --output docker-archive:site.tar:site:v1")]
 pub(crate) struct BuildArgs {
     /// Write images anew, in the layers that `headstart layers plan` proposes
@@ -55,8 +65,13 @@ pub(crate) struct BuildArgs {
     ///
     /// LIST is a file with one path below DIR per line, or - for stdin; a folder stands for all it holds. Without a list
     /// everything in DIR is meant.
-    #[arg(long = "layer", value_name = "NAME=DIR:PATH[@LIST]", required_unless_present = "is_planned", conflicts_with = "is_planned", value_parser = parse_layer)]
+    #[arg(long = "layer", value_name = "NAME=DIR:PATH[@LIST]", required_unless_present_any = ["is_planned", "jar"], conflicts_with = "is_planned", value_parser = parse_layer)]
     layers: Vec<LayerArg>,
+    /// Spring Boot jar or war to unpack into /application, in the layers of its index, or in Spring Boot's default ones
+    ///
+    /// Unless told otherwise the image starts Java with the jar's launcher, in that folder.
+    #[arg(long, value_name = "JAR", conflicts_with_all = ["is_planned", "layers"])]
+    jar: Option<PathBuf>,
     /// Paths of lists end in NUL bytes instead of line ends
     #[arg(short = '0', long = "null", requires = "layers")]
     is_null_separated: bool,
@@ -91,11 +106,16 @@ pub(in super::super) fn run(ui: &Ui, context: &Context, args: BuildArgs) -> Resu
     if args.fleet.is_given() {
         return Err(CommandError::usage("--have and --max-layers belong to --plan"));
     }
-    let layers = args
-        .layers
-        .iter()
-        .map(|layer| layer.load(args.is_null_separated))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut config = args.config.change(context)?;
+    let layers = match &args.jar {
+        Some(jar) => jar_layers(jar, &mut config)?,
+        None => {
+            let layers = args.layers.iter();
+            layers
+                .map(|layer| layer.load(args.is_null_separated))
+                .collect::<Result<_, _>>()?
+        }
+    };
     let base = args.base.into_iter().filter(|base| base != "scratch");
     let (sources, images) = args.sources.open(ui, context, &base.collect::<Vec<_>>())?;
     let base = images.first().zip(sources.first()).map(|(image, source)| Base {
@@ -112,7 +132,7 @@ pub(in super::super) fn run(ui: &Ui, context: &Context, args: BuildArgs) -> Resu
             gid,
             times: args.make.times(context, TimesArg::Fixed)?,
         },
-        config: args.config.change(context)?,
+        config,
         tag: output.tag().map(str::to_owned),
     };
     let mut writer = ImageWriter::create(&output)?;
@@ -121,6 +141,25 @@ pub(in super::super) fn run(ui: &Ui, context: &Context, args: BuildArgs) -> Resu
     let kept = base.map_or(0, |base| base.image.layers.len());
     let names: Vec<_> = new.layers.iter().map(|layer| &*layer.name).collect();
     report::report(ui, &args.output, &image, kept, &names)
+}
+
+/// The layers of a jar, and what it takes to start it.
+fn jar_layers(path: &Path, config: &mut ConfigChange) -> Result<Vec<NewLayer>, CommandError> {
+    let jar = Arc::new(Jar::open(path)?);
+    if config.entrypoint.is_none() {
+        config.entrypoint = Some(vec!["java".to_owned(), jar.main_class().to_owned()]);
+    }
+    config.working_folder.get_or_insert_with(|| JAR_FOLDER.to_owned());
+    let layers = jar.layer_names().into_iter().enumerate();
+    let layers = layers.map(|(layer, name)| NewLayer {
+        name,
+        content: LayerContent::Jar {
+            jar: Arc::clone(&jar),
+            layer,
+            to: JAR_FOLDER.into(),
+        },
+    });
+    Ok(layers.collect())
 }
 
 fn parse_output(text: &str) -> Result<Reference, CommandError> {

@@ -1,0 +1,133 @@
+//! Logging in: what a registry answers 401 with tells how.
+
+use reqwest::{Method, RequestBuilder, Response, header};
+use serde::Deserialize;
+use url::Url;
+
+use super::{Attempt, Login, Registries, challenge::Challenge, failure};
+use crate::{ImageError, RegistryReference};
+
+/// The longest answer of a token server.
+const MAX_TOKEN_BYTES: usize = 1 << 20;
+
+/// What is sent along with requests. Secret.
+#[derive(Clone)]
+pub(super) enum Authorization {
+    Basic { user: String, password: String },
+    Bearer(String),
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<String>,
+    access_token: Option<String>,
+}
+
+impl Authorization {
+    pub(super) fn apply(&self, request: RequestBuilder) -> RequestBuilder {
+        match self {
+            Authorization::Basic { user, password } => request.basic_auth(user, Some(password)),
+            Authorization::Bearer(token) => request.bearer_auth(token),
+        }
+    }
+}
+
+impl Registries {
+    /// Does what the registry at `url` asks for in its refusal.
+    pub(super) fn log_in(
+        &self,
+        reference: &RegistryReference,
+        url: &Url,
+        refusal: &Response,
+    ) -> Result<Authorization, Attempt> {
+        let refused = |reason: &str| ImageError::Refused {
+            what: format!("{}/{}", reference.host, reference.repository),
+            reason: reason.to_owned(),
+        };
+        let login = self.options.credentials.find(&reference.host);
+        let challenges: Vec<_> = refusal
+            .headers()
+            .get_all(header::WWW_AUTHENTICATE)
+            .iter()
+            .filter_map(|value| Challenge::parse(value.to_str().ok()?))
+            .collect();
+        if let Some(challenge) = challenges.iter().find(|challenge| challenge.is("bearer")) {
+            return self.fetch_token(reference, url, challenge, login);
+        }
+        if !challenges.iter().any(|challenge| challenge.is("basic")) {
+            return Err(refused("the registry wants a kind of login that is not known here").into());
+        }
+        match login {
+            Some(Login::Password { user, password }) => Ok(Authorization::Basic { user, password }),
+            Some(Login::IdentityToken(_)) | None => {
+                Err(refused("the registry wants a user and a password; none are known").into())
+            }
+        }
+    }
+
+    fn fetch_token(
+        &self,
+        reference: &RegistryReference,
+        registry: &Url,
+        challenge: &Challenge,
+        login: Option<Login>,
+    ) -> Result<Authorization, Attempt> {
+        let refused = |reason: String| ImageError::Refused {
+            what: format!("{}/{}", reference.host, reference.repository),
+            reason,
+        };
+        let realm = challenge.parameter("realm").unwrap_or_default();
+        let mut url = Url::parse(realm)
+            .map_err(|_| refused(format!("the registry names {realm:?} as the place for tokens")))?;
+        // What is known of the user must not become readable on its way.
+        if url.scheme() != "https" && registry.scheme() == "https" {
+            return Err(refused(format!("its tokens come from {url}, which has no TLS")).into());
+        }
+        let service = challenge.parameter("service").unwrap_or_default();
+        let scope = format!("repository:{}:pull", reference.repository);
+        let scope = challenge.parameter("scope").unwrap_or(&scope);
+        let request = match login {
+            Some(Login::IdentityToken(token)) => {
+                let form = url::form_urlencoded::Serializer::new(String::new())
+                    .extend_pairs([
+                        ("grant_type", "refresh_token"),
+                        ("client_id", "headstart"),
+                        ("service", service),
+                        ("scope", scope),
+                        ("refresh_token", &token),
+                    ])
+                    .finish();
+                self.client
+                    .request(Method::POST, url)
+                    .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                    .body(form)
+            }
+            login => {
+                url.query_pairs_mut().append_pair("scope", scope);
+                if !service.is_empty() {
+                    url.query_pairs_mut().append_pair("service", service);
+                }
+                let request = self.client.request(Method::GET, url);
+                match login {
+                    Some(Login::Password { user, password }) => request.basic_auth(user, Some(password)),
+                    _ => request,
+                }
+            }
+        };
+        let what = format!("a token for {}/{}", reference.host, reference.repository);
+        let response = self.send(&what, request)?;
+        if !response.status().is_success() {
+            return Err(failure(what, &response));
+        }
+        let json = self.read_short(&what, response, MAX_TOKEN_BYTES)?;
+        let answer: TokenAnswer =
+            serde_json::from_slice(&json).map_err(|error| ImageError::corrupt(&what, error))?;
+        let token = answer
+            .token
+            .or(answer.access_token)
+            .filter(|token| !token.is_empty());
+        token
+            .map(Authorization::Bearer)
+            .ok_or_else(|| refused("the answer holds no token".to_owned()).into())
+    }
+}

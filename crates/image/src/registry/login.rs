@@ -1,0 +1,186 @@
+//! Who the user is to a registry, as Docker's `config.json` tells.
+
+use std::{collections::HashMap, fmt};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde::Deserialize;
+
+/// What a registry is told. Secret: shows nothing of itself.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Login {
+    /// A user and a password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password, or a token in its place.
+        password: String,
+    },
+    /// A token that others are given for.
+    IdentityToken(String),
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login(..)")
+    }
+}
+
+/// Who knows logins.
+pub trait Credentials: Send + Sync {
+    /// The login for a registry, named as in references: `docker.io`, `localhost:5000`.
+    fn find(&self, host: &str) -> Option<Login>;
+}
+
+/// Nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoCredentials;
+
+impl Credentials for NoCredentials {
+    fn find(&self, _host: &str) -> Option<Login> {
+        None
+    }
+}
+
+/// Docker's `config.json`, as far as it tells of logins.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DockerConfig {
+    auths: HashMap<String, Auth>,
+    creds_store: Option<String>,
+    cred_helpers: HashMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Auth {
+    auth: Option<String>,
+    identitytoken: Option<String>,
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Auth(..)")
+    }
+}
+
+/// What a credential helper prints.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HelperAnswer {
+    username: String,
+    secret: String,
+}
+
+/// The name under which Docker keeps the login of its own registry.
+const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
+/// What helpers say instead of a user when the secret is an identity token.
+const TOKEN_USER: &str = "<token>";
+
+impl DockerConfig {
+    /// Parses the file.
+    pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(json)
+    }
+
+    /// The helper that has the login of `host`, and the name it knows it by: the program is `docker-credential-` and this,
+    /// its only argument `get`, its input the name.
+    pub fn helper(&self, host: &str) -> Option<(&str, &str)> {
+        let key = self.cred_helpers.keys().find(|key| is_key_of(key, host));
+        if let Some(key) = key {
+            return Some((&self.cred_helpers[key], key));
+        }
+        let store = self.creds_store.as_deref().filter(|store| !store.is_empty())?;
+        // Docker lists what the store has as logins without content.
+        let key = self.auths.keys().find(|key| is_key_of(key, host))?;
+        Some((store, key))
+    }
+
+    /// The login the file itself has for `host`.
+    pub fn login(&self, host: &str) -> Option<Login> {
+        let (_, auth) = self.auths.iter().find(|(key, _)| is_key_of(key, host))?;
+        if let Some(token) = auth.identitytoken.as_ref().filter(|token| !token.is_empty()) {
+            return Some(Login::IdentityToken(token.clone()));
+        }
+        let decoded = BASE64_STANDARD.decode(auth.auth.as_ref()?).ok()?;
+        let decoded = String::from_utf8(decoded).ok()?;
+        let (user, password) = decoded.split_once(':')?;
+        Some(Login::Password {
+            user: user.to_owned(),
+            password: password.trim_end_matches('\0').to_owned(),
+        })
+    }
+}
+
+impl Login {
+    /// The login in the answer of a credential helper.
+    pub fn parse_helper_answer(json: &[u8]) -> Option<Self> {
+        let answer: HelperAnswer = serde_json::from_slice(json).ok()?;
+        Some(match answer.username == TOKEN_USER {
+            true => Login::IdentityToken(answer.secret),
+            false => Login::Password {
+                user: answer.username,
+                password: answer.secret,
+            },
+        })
+    }
+}
+
+/// Keys are hosts, or URLs of their APIs.
+fn is_key_of(key: &str, host: &str) -> bool {
+    if host == "docker.io" {
+        return matches!(key, DOCKER_HUB_KEY | "docker.io" | "index.docker.io");
+    }
+    let bare = key
+        .strip_prefix("https://")
+        .or(key.strip_prefix("http://"))
+        .unwrap_or(key);
+    bare.split('/').next() == Some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_are_in_the_file_or_with_a_helper() {
+        let config = DockerConfig::parse(
+            br#"{"auths":{"https://index.docker.io/v1/":{"auth":"dTpwOnc="},"r.example:5000":{},"t.example":{"identitytoken":"it"}},
+                "credsStore":"desktop","credHelpers":{"gcr.io":"gcloud"},"HttpHeaders":{}}"#,
+        )
+        .unwrap();
+        let login = Login::Password {
+            user: "u".to_owned(),
+            password: "p:w".to_owned(),
+        };
+        assert_eq!(config.login("docker.io"), Some(login));
+        assert_eq!(
+            config.login("t.example"),
+            Some(Login::IdentityToken("it".to_owned()))
+        );
+        assert_eq!(config.login("r.example:5000"), None);
+        assert_eq!(
+            config.helper("r.example:5000"),
+            Some(("desktop", "r.example:5000"))
+        );
+        assert_eq!(config.helper("gcr.io"), Some(("gcloud", "gcr.io")));
+        assert_eq!(config.helper("other.example"), None);
+        assert_eq!(format!("{:?}", config.login("docker.io")), "Some(Login(..))");
+    }
+
+    #[test]
+    fn helpers_answer_with_a_password_or_a_token() {
+        let parse = |json: &str| Login::parse_helper_answer(json.as_bytes());
+        assert_eq!(
+            parse(r#"{"ServerURL":"x","Username":"u","Secret":"s"}"#),
+            Some(Login::Password {
+                user: "u".to_owned(),
+                password: "s".to_owned()
+            })
+        );
+        assert_eq!(
+            parse(r#"{"Username":"<token>","Secret":"s"}"#),
+            Some(Login::IdentityToken("s".to_owned()))
+        );
+        assert_eq!(parse("credentials not found in native keychain"), None);
+    }
+}

@@ -1,0 +1,280 @@
+//! Speaking to registries: one client for all of them, with what each wants to know of who asks.
+
+mod auth;
+mod body;
+mod challenge;
+mod login;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    io::{self, ErrorKind},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header, redirect};
+use url::Url;
+
+pub use login::{Credentials, DockerConfig, Login, NoCredentials};
+
+use crate::{ImageError, RegistryReference};
+use auth::Authorization;
+pub(crate) use body::BlobBody;
+
+/// A dead host must be found out in seconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time in which nothing comes.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a request to stop may go unnoticed.
+const POLL: Duration = Duration::from_millis(100);
+/// The pauses before the second and later tries.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+];
+/// The longest pause a registry may ask for.
+const MAX_PAUSE: Duration = Duration::from_secs(20);
+/// As many as browsers follow.
+const MAX_REDIRECTS: usize = 10;
+/// Where Docker's own registry answers.
+const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
+
+/// How registries may be spoken to.
+pub struct RegistryOptions {
+    /// Who knows users and passwords.
+    pub credentials: Box<dyn Credentials>,
+    /// Hosts, with their port, that are spoken to without TLS. Those on this machine are in any case.
+    pub plain_http: Vec<String>,
+    /// Set to stop.
+    pub interrupt: Arc<AtomicBool>,
+}
+
+/// A client of registries. What it learns (tokens, connections) is shared by all images it reads.
+pub struct Registries {
+    runtime: tokio::runtime::Runtime,
+    client: Client,
+    options: RegistryOptions,
+    /// What was sent last, and accepted, by host and repository.
+    known: Mutex<HashMap<(String, String), Authorization>>,
+}
+
+impl fmt::Debug for Registries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registries").finish_non_exhaustive()
+    }
+}
+
+impl Registries {
+    /// Prepares a client; nothing is connected yet.
+    pub fn new(options: RegistryOptions) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("headstart-registry")
+            .enable_all()
+            .build()?;
+        // Blobs are often elsewhere, on a host that is not to see what the registry is told: reqwest drops it there.
+        let redirects = redirect::Policy::custom(|attempt| {
+            let is_downgrade = attempt
+                .previous()
+                .last()
+                .is_some_and(|from| from.scheme() == "https" && attempt.url().scheme() != "https");
+            match attempt.previous().len() > MAX_REDIRECTS || is_downgrade {
+                true => attempt.error("it redirects too often, or away from https"),
+                false => attempt.follow(),
+            }
+        });
+        let client = Client::builder()
+            .user_agent(concat!("headstart/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(redirects)
+            .build()
+            .map_err(io::Error::other)?;
+        Ok(Registries {
+            runtime,
+            client,
+            options,
+            known: Mutex::default(),
+        })
+    }
+
+    /// Asks for `path` below the repository, as often as it takes: with a login where the registry wants one, again when
+    /// it is busy. Answers that are no success are errors.
+    pub(crate) fn get(
+        &self,
+        reference: &RegistryReference,
+        path: &str,
+        prepare: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, ImageError> {
+        let mut pauses = PAUSES.iter();
+        loop {
+            let attempt = self.get_once(reference, path, &prepare);
+            match (attempt, pauses.next()) {
+                (Err(Attempt::Again { pause, .. }), Some(&ours)) => {
+                    self.sleep(pause.unwrap_or(ours).clamp(ours, MAX_PAUSE))?;
+                }
+                (Err(Attempt::Again { error, .. } | Attempt::Failed(error)), _) => return Err(error),
+                (Ok(response), _) => return Ok(response),
+            }
+        }
+    }
+
+    fn get_once(
+        &self,
+        reference: &RegistryReference,
+        path: &str,
+        prepare: &impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, Attempt> {
+        let what = format!("{path} of {}/{}", reference.host, reference.repository);
+        let url = self.url(reference, path).map_err(Attempt::Failed)?;
+        let key = (reference.host.clone(), reference.repository.clone());
+        let mut authorization = self.lock().get(&key).cloned();
+        let mut has_logged_in = false;
+        loop {
+            let mut request = prepare(self.client.request(Method::GET, url.clone()));
+            if let Some(authorization) = &authorization {
+                request = authorization.apply(request);
+            }
+            let response = self.send(&what, request)?;
+            let status = response.status();
+            if status.is_success() {
+                if let (true, Some(authorization)) = (has_logged_in, authorization) {
+                    self.lock().insert(key, authorization);
+                }
+                return Ok(response);
+            }
+            if status == StatusCode::UNAUTHORIZED && !has_logged_in {
+                has_logged_in = true;
+                authorization = Some(self.log_in(reference, &url, &response)?);
+                continue;
+            }
+            return Err(failure(what, &response));
+        }
+    }
+
+    fn send(&self, what: &str, request: RequestBuilder) -> Result<Response, Attempt> {
+        let unavailable = |source: io::Error| Attempt::Again {
+            error: match self.is_interrupted() {
+                true => ImageError::Interrupted,
+                false => ImageError::Unavailable {
+                    what: what.to_owned(),
+                    source,
+                },
+            },
+            pause: None,
+        };
+        let sent = self.wait(request.send()).map_err(unavailable)?;
+        sent.map_err(|error| unavailable(io::Error::other(error)))
+    }
+
+    fn url(&self, reference: &RegistryReference, path: &str) -> Result<Url, ImageError> {
+        let (host, scheme) = match reference.host.as_str() {
+            host if host == DOCKER_HUB.0 => (DOCKER_HUB.1, "https"),
+            host if is_loopback(host) || self.options.plain_http.iter().any(|plain| plain == host) => {
+                (host, "http")
+            }
+            host => (host, "https"),
+        };
+        let text = format!("{scheme}://{host}/v2/{}/{path}", reference.repository);
+        Url::parse(&text).map_err(|error| ImageError::unsupported(text, error.to_string()))
+    }
+
+    /// Waits for `future` as long as there is hope and nobody wants to stop.
+    fn wait<T>(&self, future: impl Future<Output = T>) -> io::Result<T> {
+        self.runtime.block_on(async {
+            let mut future = std::pin::pin!(future);
+            let since = Instant::now();
+            loop {
+                match tokio::time::timeout(POLL, &mut future).await {
+                    Ok(output) => return Ok(output),
+                    Err(_) if self.is_interrupted() => return Err(io::Error::other("stopped on request")),
+                    Err(_) if since.elapsed() > STALL_TIMEOUT => {
+                        return Err(io::Error::new(ErrorKind::TimedOut, "nothing came for a minute"));
+                    }
+                    Err(_) => {}
+                }
+            }
+        })
+    }
+
+    fn sleep(&self, pause: Duration) -> Result<(), ImageError> {
+        let until = Instant::now() + pause;
+        while Instant::now() < until {
+            if self.is_interrupted() {
+                return Err(ImageError::Interrupted);
+            }
+            std::thread::sleep(POLL.min(pause));
+        }
+        Ok(())
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.options.interrupt.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Authorization>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a try ended with.
+enum Attempt {
+    /// It may be better soon; the registry may say when.
+    Again {
+        error: ImageError,
+        pause: Option<Duration>,
+    },
+    Failed(ImageError),
+}
+
+impl From<ImageError> for Attempt {
+    fn from(error: ImageError) -> Self {
+        Attempt::Failed(error)
+    }
+}
+
+fn failure(what: String, response: &Response) -> Attempt {
+    let status = response.status();
+    match status.as_u16() {
+        401 | 403 => Attempt::Failed(ImageError::Refused {
+            what,
+            reason: format!("the registry answers {status}"),
+        }),
+        404 => Attempt::Failed(ImageError::missing(what, "the registry")),
+        408 | 429 | 500.. => {
+            let seconds = response
+                .headers()
+                .get(header::RETRY_AFTER)
+                .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+            Attempt::Again {
+                error: ImageError::Unavailable {
+                    what,
+                    source: io::Error::other(format!("the registry answers {status}")),
+                },
+                pause: seconds.map(Duration::from_secs),
+            }
+        }
+        _ => Attempt::Failed(ImageError::unsupported(
+            what,
+            format!("the registry answers {status}"),
+        )),
+    }
+}
+
+/// Whether `host`, with or without a port, is this machine.
+fn is_loopback(host: &str) -> bool {
+    match Url::parse(&format!("http://{host}"))
+        .ok()
+        .as_ref()
+        .and_then(Url::host)
+    {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

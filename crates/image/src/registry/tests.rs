@@ -1,0 +1,256 @@
+//! Against a server that follows a script: what real registries do rarely.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::Mutex,
+    thread,
+};
+
+use super::*;
+
+/// A request as it came, and the headers of interest.
+#[derive(Debug, Clone)]
+struct Asked {
+    line: String,
+    authorization: Option<String>,
+    range: Option<String>,
+}
+
+/// Answers each request by `script`, which is told what was asked and how often something was; remembers the requests.
+struct Server {
+    host: String,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Server {
+    fn start(script: impl Fn(&Asked, usize) -> Vec<u8> + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let remembered = Arc::clone(&asked);
+        // Ends with the test process.
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let request = read_request(&stream);
+                let number = remembered.lock().unwrap().len();
+                let answer = script(&request, number);
+                remembered.lock().unwrap().push(request);
+                let _ = (&stream).write_all(&answer);
+            }
+        });
+        Server { host, asked }
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    fn reference(&self) -> RegistryReference {
+        RegistryReference {
+            host: self.host.clone(),
+            repository: "team/app".to_owned(),
+            version: crate::Version::Tag("v1".to_owned()),
+        }
+    }
+}
+
+fn read_request(stream: &TcpStream) -> Asked {
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let mut asked = Asked {
+        line: lines.next().unwrap_or_default(),
+        authorization: None,
+        range: None,
+    };
+    for line in lines.take_while(|line| !line.is_empty()) {
+        if let Some((name, value)) = line.split_once(": ") {
+            match name.to_ascii_lowercase().as_str() {
+                "authorization" => asked.authorization = Some(value.to_owned()),
+                "range" => asked.range = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+    }
+    asked
+}
+
+/// An answer that says it has all of `body`, and closes the connection.
+fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+struct Known;
+
+impl Credentials for Known {
+    fn find(&self, _host: &str) -> Option<Login> {
+        Some(Login::Password {
+            user: "user".to_owned(),
+            password: "secret".to_owned(),
+        })
+    }
+}
+
+fn registries(credentials: impl Credentials + 'static) -> Registries {
+    Registries::new(RegistryOptions {
+        credentials: Box::new(credentials),
+        plain_http: Vec::new(),
+        interrupt: Arc::default(),
+    })
+    .unwrap()
+}
+
+fn manifest(registries: &Registries, server: &Server) -> Result<Vec<u8>, ImageError> {
+    let reference = server.reference();
+    let short = registries.get_short(&reference, "manifests/v1", "*/*", 100);
+    short.map(|(bytes, _)| bytes)
+}
+
+#[test]
+fn a_token_is_fetched_once_and_kept() {
+    let host = Arc::new(Mutex::new(String::new()));
+    let known = Arc::clone(&host);
+    let server = Server::start(move |asked, _| {
+        let challenge = format!(
+            "www-authenticate: Bearer realm=\"http://{}/token\",service=\"registry\",scope=\"repository:team/app:pull\"\r\n",
+            known.lock().unwrap()
+        );
+        match (&asked.line, asked.authorization.as_deref()) {
+            (line, Some("Basic dXNlcjpzZWNyZXQ="))
+                if line.starts_with("GET /token?scope=repository%3Ateam%2Fapp%3Apull") =>
+            {
+                answer("200 OK", "", br#"{"token":"t0"}"#)
+            }
+            (_, Some("Bearer t0")) => answer("200 OK", "", b"{}"),
+            _ => answer("401 Unauthorized", &challenge, b""),
+        }
+    });
+    host.lock().unwrap().clone_from(&server.host);
+    let registries = registries(Known);
+    assert_eq!(manifest(&registries, &server).unwrap(), b"{}");
+    assert_eq!(manifest(&registries, &server).unwrap(), b"{}");
+    let tokens = server
+        .asked()
+        .iter()
+        .filter(|asked| asked.line.contains("/token"))
+        .count();
+    assert_eq!((tokens, server.asked().len()), (1, 4));
+}
+
+#[test]
+fn basic_logins_are_sent_when_asked_for_and_refused_ones_are_said() {
+    let script = |asked: &Asked, _| match asked.authorization.as_deref() {
+        Some("Basic dXNlcjpzZWNyZXQ=") => answer("200 OK", "", b"{}"),
+        _ => answer("401 Unauthorized", "www-authenticate: Basic realm=\"x\"\r\n", b""),
+    };
+    let server = Server::start(script);
+    assert_eq!(manifest(&registries(Known), &server).unwrap(), b"{}");
+    assert!(
+        server.asked()[0].authorization.is_none(),
+        "nothing is sent unasked"
+    );
+    let error = manifest(&registries(NoCredentials), &server).unwrap_err();
+    assert!(matches!(error, ImageError::Refused { .. }), "{error}");
+}
+
+#[test]
+fn a_busy_registry_is_asked_again_and_a_missing_image_is_not() {
+    let server = Server::start(|_, number| match number {
+        0 => answer("503 Service Unavailable", "", b""),
+        1 => answer("429 Too Many Requests", "retry-after: 0\r\n", b""),
+        _ => answer("200 OK", "", b"{}"),
+    });
+    assert_eq!(manifest(&registries(NoCredentials), &server).unwrap(), b"{}");
+    let server = Server::start(|_, _| answer("404 Not Found", "", b""));
+    let error = manifest(&registries(NoCredentials), &server).unwrap_err();
+    assert!(matches!(error, ImageError::Missing { .. }), "{error}");
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[test]
+fn a_document_that_is_too_long_is_refused() {
+    let server = Server::start(|_, _| answer("200 OK", "", &[b' '; 101]));
+    let error = manifest(&registries(NoCredentials), &server).unwrap_err();
+    assert!(matches!(error, ImageError::TooLarge { .. }), "{error}");
+}
+
+fn read_blob(server: &Server) -> io::Result<Vec<u8>> {
+    let (registries, reference) = (registries(NoCredentials), server.reference());
+    let mut body = BlobBody::open(&registries, &reference, "blobs/x".to_owned()).unwrap();
+    let mut bytes = Vec::new();
+    body.read_to_end(&mut bytes).map(|_| bytes)
+}
+
+#[test]
+fn a_blob_goes_on_where_it_broke_off() {
+    let blob: Vec<u8> = (0..=255).cycle().take(5000).collect();
+    let sent = blob.clone();
+    // The first answer breaks off after 2000 bytes.
+    let with_ranges = Server::start(move |asked, _| match asked.range.as_deref() {
+        None => answer("200 OK", "", &sent)[..2000].to_vec(),
+        Some(range) => {
+            let from: usize = range
+                .trim_start_matches("bytes=")
+                .trim_end_matches('-')
+                .parse()
+                .unwrap();
+            let content_range = format!("content-range: bytes {from}-4999/5000\r\n");
+            answer("206 Partial Content", &content_range, &sent[from..])
+        }
+    });
+    assert_eq!(read_blob(&with_ranges).unwrap(), blob);
+    assert!(with_ranges.asked()[1].range.is_some());
+    let sent = blob.clone();
+    let without = Server::start(move |_, number| match number {
+        0 => answer("200 OK", "", &sent)[..2000].to_vec(),
+        _ => answer("200 OK", "", &sent),
+    });
+    assert_eq!(read_blob(&without).unwrap(), blob, "what is known is skipped");
+    let never = Server::start(|_, _| answer("200 OK", "", &[0; 5000])[..200].to_vec());
+    assert!(read_blob(&never).is_err());
+}
+
+#[test]
+fn a_redirect_to_another_host_is_not_told_the_login() {
+    let storage = Server::start(|_, _| answer("200 OK", "", b"blob"));
+    let target = storage.host.replace("127.0.0.1", "localhost");
+    let server = Server::start(move |asked, _| match asked.authorization {
+        Some(_) => answer(
+            "307 Temporary Redirect",
+            &format!("location: http://{target}/blob\r\n"),
+            b"",
+        ),
+        None => answer("401 Unauthorized", "www-authenticate: Basic realm=\"x\"\r\n", b""),
+    });
+    let (registries, reference) = (registries(Known), server.reference());
+    let mut body = BlobBody::open(&registries, &reference, "blobs/x".to_owned()).unwrap();
+    let mut bytes = Vec::new();
+    body.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, b"blob");
+    assert!(storage.asked()[0].authorization.is_none());
+}
+
+#[test]
+fn loopback_is_this_machine_and_nothing_else() {
+    for host in [
+        "localhost",
+        "localhost:5000",
+        "127.0.0.1:5000",
+        "[::1]:5000",
+        "x.localhost",
+    ] {
+        assert!(is_loopback(host), "{host}");
+    }
+    for host in [
+        "localhost.example",
+        "128.0.0.1",
+        "registry.example:5000",
+        "[::2]",
+        "",
+    ] {
+        assert!(!is_loopback(host), "{host}");
+    }
+}
