@@ -37,16 +37,21 @@ fn run(env: &TestEnv, program: &str, args: &[&str]) -> String {
 
 #[track_caller]
 fn json(env: &TestEnv, args: &[&str]) -> serde_json::Value {
-    let run = env.headstart().args(args).arg("--json").run().success();
-    serde_json::from_str(&run.stdout()).unwrap()
+    env.headstart().args(args).arg("--json").run().success().json()
 }
 
 /// The digest skopeo finds, after it read every layer.
 #[track_caller]
 fn accepted(env: &TestEnv, image: &str) -> String {
     let copy = format!("dir:{}", env.path("copy").display());
-    run(env, "skopeo", &["copy", "--quiet", "--insecure-policy", image, &copy]);
-    run(env, "skopeo", &["inspect", "--format", "{{.Digest}}", image]).trim().to_owned()
+    run(
+        env,
+        "skopeo",
+        &["copy", "--quiet", "--insecure-policy", image, &copy],
+    );
+    run(env, "skopeo", &["inspect", "--format", "{{.Digest}}", image])
+        .trim()
+        .to_owned()
 }
 
 /// The paths below `/` that the shell needs: the program, its libraries, and the links they are found through.
@@ -66,7 +71,9 @@ fn shell_files() -> Vec<String> {
             paths.push(link);
         }
     }
-    let names = paths.iter().map(|path| path.to_str().unwrap().trim_start_matches('/').to_owned());
+    let names = paths
+        .iter()
+        .map(|path| path.to_str().unwrap().trim_start_matches('/').to_owned());
     names.collect()
 }
 
@@ -80,22 +87,64 @@ fn a_program_of_an_image_built_of_a_list_of_files_runs() {
     fs::create_dir(env.path("app")).unwrap();
     fs::write(env.path("app/hello.sh"), "echo \"hello from $0\"\n").unwrap();
     let shell = fs::canonicalize("/bin/sh").unwrap();
-    for output in ["oci:layout:v1", "oci-archive:image.tar:v1", "docker-archive:docker.tar:test/image:v1"] {
-        let built = json(&env, &[
-            "layers", "build", "-0", "--base", "scratch", "--layer", "system=/:/@list", "--layer", "app=app:/app",
-            "--entrypoint", shell.to_str().unwrap(), "--cmd", "/app/hello.sh", "--env", "A=b", "--workdir", "/app",
-            "--output", output,
-        ]);
+    for output in [
+        "oci:layout:v1",
+        "oci-archive:image.tar:v1",
+        "docker-archive:docker.tar:test/image:v1",
+    ] {
+        let built = json(
+            &env,
+            &[
+                "layers",
+                "build",
+                "-0",
+                "--base",
+                "scratch",
+                "--layer",
+                "system=/:/@list",
+                "--layer",
+                "app=app:/app",
+                "--entrypoint",
+                shell.to_str().unwrap(),
+                "--cmd",
+                "/app/hello.sh",
+                "--env",
+                "A=b",
+                "--workdir",
+                "/app",
+                "--output",
+                output,
+            ],
+        );
         let digest = accepted(&env, output);
         if !output.starts_with("docker") {
             assert_eq!(built["digest"], digest);
         }
     }
-    let again = json(&env, &[
-        "layers", "build", "-0", "--base", "scratch", "--layer", "system=/:/@list", "--layer", "app=app:/app",
-        "--entrypoint", shell.to_str().unwrap(), "--cmd", "/app/hello.sh", "--env", "A=b", "--workdir", "/app",
-        "--output", "oci:again:v1",
-    ]);
+    let again = json(
+        &env,
+        &[
+            "layers",
+            "build",
+            "-0",
+            "--base",
+            "scratch",
+            "--layer",
+            "system=/:/@list",
+            "--layer",
+            "app=app:/app",
+            "--entrypoint",
+            shell.to_str().unwrap(),
+            "--cmd",
+            "/app/hello.sh",
+            "--env",
+            "A=b",
+            "--workdir",
+            "/app",
+            "--output",
+            "oci:again:v1",
+        ],
+    );
     assert_eq!(again["digest"], accepted(&env, "oci:layout:v1"));
     let config = run(&env, "skopeo", &["inspect", "--config", "oci:layout:v1"]);
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
@@ -106,8 +155,24 @@ fn a_program_of_an_image_built_of_a_list_of_files_runs() {
     }
     run(&env, "umoci", &["unpack", "--image", "layout:v1", "bundle"]);
     let root = env.path("bundle/rootfs");
-    let said = run(&env, "chroot", &[root.to_str().unwrap(), shell.to_str().unwrap(), "/app/hello.sh"]);
+    let said = run(
+        &env,
+        "chroot",
+        &[root.to_str().unwrap(), shell.to_str().unwrap(), "/app/hello.sh"],
+    );
     assert_eq!(said, "hello from /app/hello.sh\n");
+}
+
+/// Content that does not compress.
+fn noise(seed: u32, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+    let steps = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        (state >> 11) as u8
+    });
+    steps.take(length).collect()
 }
 
 fn is_root() -> bool {
@@ -121,12 +186,20 @@ fn planned_images_pull_what_was_predicted_and_hold_what_they_held() {
         return;
     }
     let env = machine();
-    let noise = |seed: u32, length: u32| -> Vec<u8> {
-        (0..length).map(|at| ((at ^ seed.wrapping_mul(7919)).wrapping_mul(2_654_435_761) >> 24) as u8).collect()
-    };
     fs::create_dir(env.path("base")).unwrap();
     fs::write(env.path("base/os"), noise(1, 100_000)).unwrap();
-    let _ = env.run(["layers", "build", "--base", "scratch", "--layer", "os=base:/", "--output", "oci:images:base"]).success();
+    let _ = env
+        .run([
+            "layers",
+            "build",
+            "--base",
+            "scratch",
+            "--layer",
+            "os=base:/",
+            "--output",
+            "oci:images:base",
+        ])
+        .success();
     for (number, name) in ["web", "api", "jobs"].into_iter().enumerate() {
         let folder = env.path(name);
         fs::create_dir_all(folder.join("node_modules/lib")).unwrap();
@@ -134,30 +207,81 @@ fn planned_images_pull_what_was_predicted_and_hold_what_they_held() {
         fs::write(folder.join("main.js"), noise(10 + number as u32, 20_000)).unwrap();
         let layer = format!("all={name}:/app");
         let output = format!("oci:{name}");
-        let _ = env.run(["layers", "build", "--base", "oci:images:base", "--layer", &layer, "--output", &output]).success();
+        let _ = env
+            .run([
+                "layers",
+                "build",
+                "--base",
+                "oci:images:base",
+                "--layer",
+                &layer,
+                "--output",
+                &output,
+            ])
+            .success();
     }
     let images = ["oci:web", "oci:api", "oci:jobs"];
     let plan = json(&env, &[&["layers", "plan"][..], &images].concat());
     let (before, after) = (&plan["rollout"]["bytes_before"], &plan["rollout"]["bytes_after"]);
-    assert!(after.as_u64().unwrap() + 700_000 < before.as_u64().unwrap(), "{plan}");
-    let _ = json(&env, &[&["layers", "build", "--plan"][..], &images, &["--output", "oci:planned"]].concat());
+    assert!(
+        after.as_u64().unwrap() + 700_000 < before.as_u64().unwrap(),
+        "{plan}"
+    );
+    let _ = json(
+        &env,
+        &[
+            &["layers", "build", "--plan"][..],
+            &images,
+            &["--output", "oci:planned"],
+        ]
+        .concat(),
+    );
 
     let planned = ["oci:planned:web", "oci:planned:api", "oci:planned:jobs"];
     let measured = json(&env, &[&["layers", "analyze"][..], &planned].concat());
-    for (predicted, measured) in plan["pulls"].as_array().unwrap().iter().zip(measured["pulls"].as_array().unwrap()) {
-        assert_eq!(predicted["bytes_after"], measured["bytes"], "{predicted} {measured}");
+    for (predicted, measured) in plan["pulls"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(measured["pulls"].as_array().unwrap())
+    {
+        assert_eq!(
+            predicted["bytes_after"], measured["bytes"],
+            "{predicted} {measured}"
+        );
     }
     for (image, planned) in images.iter().zip(planned) {
         let _ = accepted(&env, planned);
         let files = |image: &str, bundle: &str| {
             let image = image.strip_prefix("oci:").unwrap();
-            let image = if image.contains(':') { image.to_owned() } else { format!("{image}:latest") };
-            run(&env, "umoci", &["unpack", "--rootless", "--image", &image, bundle]);
+            let image = if image.contains(':') {
+                image.to_owned()
+            } else {
+                format!("{image}:latest")
+            };
+            run(
+                &env,
+                "umoci",
+                &["unpack", "--rootless", "--image", &image, bundle],
+            );
             fs::read(env.path(bundle).join("rootfs/app/main.js")).unwrap()
         };
         let name = image.strip_prefix("oci:").unwrap();
-        run(&env, "skopeo", &["copy", "--quiet", "--insecure-policy", image, &format!("oci:tagged-{name}:latest")]);
-        let (old, new) = (files(&format!("oci:tagged-{name}"), &format!("{name}-old")), files(planned, &format!("{name}-new")));
+        run(
+            &env,
+            "skopeo",
+            &[
+                "copy",
+                "--quiet",
+                "--insecure-policy",
+                image,
+                &format!("oci:tagged-{name}:latest"),
+            ],
+        );
+        let (old, new) = (
+            files(&format!("oci:tagged-{name}"), &format!("{name}-old")),
+            files(planned, &format!("{name}-new")),
+        );
         assert!(old == new, "{name}");
     }
 }
@@ -177,21 +301,37 @@ fn a_spring_boot_jar_becomes_layers_that_start_java() {
         \x20       zip.writestr(zipfile.ZipInfo('BOOT-INF/lib/lib-1.0.jar'), bytes(range(256)) * 2000)\n\
         jar('one.jar', 'one')\n\
         jar('two.jar', 'two')\n";
-    fs::File::create(env.path("make.py")).unwrap().write_all(script.as_bytes()).unwrap();
+    fs::File::create(env.path("make.py"))
+        .unwrap()
+        .write_all(script.as_bytes())
+        .unwrap();
     run(&env, "python3", &["make.py"]);
     let report = json(&env, &["layers", "jar", "one.jar", "two.jar"]);
     assert_eq!(report["jars"][0]["layered"], false);
     assert_eq!(report["shared_libraries"][0]["jars"].as_array().unwrap().len(), 2);
     let build = |name: &str| {
         let (jar, output) = (format!("{name}.jar"), format!("oci:{name}:v1"));
-        let built = json(&env, &["layers", "build", "--jar", &jar, "--base", "scratch", "--output", &output]);
+        let built = json(
+            &env,
+            &[
+                "layers", "build", "--jar", &jar, "--base", "scratch", "--output", &output,
+            ],
+        );
         assert_eq!(built["digest"], accepted(&env, &output));
-        built["layers"].as_array().unwrap().iter().map(|layer| layer["digest"].clone()).collect::<Vec<_>>()
+        built["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|layer| layer["digest"].clone())
+            .collect::<Vec<_>>()
     };
     let (one, two) = (build("one"), build("two"));
     assert_eq!(one[..2], two[..2], "dependencies and loader");
     assert_ne!(one[2], two[2], "the code");
     let config = run(&env, "skopeo", &["inspect", "--config", "oci:one:v1"]);
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
-    assert_eq!(config["config"]["Entrypoint"][1], "org.springframework.boot.loader.launch.JarLauncher");
+    assert_eq!(
+        config["config"]["Entrypoint"][1],
+        "org.springframework.boot.loader.launch.JarLauncher"
+    );
 }

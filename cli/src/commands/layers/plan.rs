@@ -4,7 +4,7 @@ use clap::Args;
 use headstart_image::{
     LoadedImage, Source,
     metrics::{Pull, pull_bytes, pulls, rollout},
-    plan::{LayersPlan, PlanOptions, PlannedBuild, measure_plan, places, plan_layers},
+    plan::{LayersPlan, PlanOptions, PlannedBuild, ignore_rules, measure_plan, places, plan_layers},
 };
 use serde::Serialize;
 
@@ -21,6 +21,8 @@ use crate::{
 
 /// Places that the report names of a layer; the JSON document has all.
 const MOST_PLACES: usize = 5;
+/// Beyond so many paths a line of a Dockerfile helps nobody.
+const MOST_COPIED: usize = 20;
 
 /// Propose better layers for images that are deployed together
 ///
@@ -132,6 +134,16 @@ struct ImageDocument<'a> {
     kept_layers: usize,
     /// Numbers in `layers`.
     new_layers: &'a [usize],
+    /// Lines that make such layers of a stage `files`; of a layer that is scattered too widely there is none.
+    dockerfile: Vec<String>,
+    /// Rules for `.dockerignore`, with what they save.
+    ignore: Vec<IgnoreDocument>,
+}
+
+#[derive(Serialize)]
+struct IgnoreDocument {
+    path: String,
+    wasted_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -171,22 +183,36 @@ struct Change {
 impl Planned {
     /// Shows the plan, whose images were built as `measured`.
     pub(super) fn report(&self, ui: &Ui, measured: &[LoadedImage]) -> Result<(), CommandError> {
-        let document = self.document(measured);
+        let document = self.document(measured)?;
         match ui.is_json() {
             true => ui.answer_json(&document),
             false => print(ui, &document),
         }
     }
 
-    fn document<'a>(&'a self, measured: &[LoadedImage]) -> Document<'a> {
+    fn document<'a>(&'a self, measured: &[LoadedImage]) -> Result<Document<'a>, CommandError> {
         let name = |image: usize| &*self.images[image].image.reference;
         let images = self.images.iter().zip(measured).zip(&self.plan.images);
-        let images = images.map(|((before, after), planned)| ImageDocument {
-            reference: &before.image.reference,
-            digest_before: before.image.digest.to_string(),
-            digest_after: after.image.digest.to_string(),
-            kept_layers: planned.kept,
-            new_layers: &planned.layers,
+        let images = images.map(|((before, after), planned)| {
+            Ok(ImageDocument {
+                reference: &before.image.reference,
+                digest_before: before.image.digest.to_string(),
+                digest_after: after.image.digest.to_string(),
+                kept_layers: planned.kept,
+                new_layers: &planned.layers,
+                dockerfile: planned
+                    .layers
+                    .iter()
+                    .filter_map(|&layer| self.copy_line(layer))
+                    .collect(),
+                ignore: ignore_rules(before)?
+                    .into_iter()
+                    .map(|rule| IgnoreDocument {
+                        path: text(&rule.path),
+                        wasted_bytes: rule.wasted_bytes,
+                    })
+                    .collect(),
+            })
         });
         let layers = (0..self.plan.layers.len()).map(|number| self.layer(number, measured));
         let before = pulls(&self.images);
@@ -208,16 +234,39 @@ impl Planned {
                 bytes_after: pull_bytes(after, &self.have),
             },
         });
-        Document {
+        Ok(Document {
             schema: "headstart.layers-plan/1",
-            images: images.collect(),
+            images: images.collect::<Result<_, CommandError>>()?,
             layers: layers.collect(),
             pulls: between.chain(given).collect(),
             rollout: Change {
                 bytes_before: rollout(&self.images).iter().sum(),
                 bytes_after: rollout(measured).iter().sum(),
             },
+        })
+    }
+
+    /// The line of a Dockerfile that takes a layer's files from the stage that has them all.
+    fn copy_line(&self, layer: usize) -> Option<String> {
+        let places = places(&self.plan, layer);
+        let is_plain = |path: &[u8]| {
+            path.iter()
+                .all(|byte| byte.is_ascii_graphic() && !b"\"'\\$*?[]".contains(byte))
+        };
+        if places.is_empty()
+            || places.len() > MOST_COPIED
+            || !places.iter().all(|place| is_plain(&place.path))
+        {
+            return None;
         }
+        let paths: Vec<_> = places
+            .iter()
+            .map(|place| format!("/{}", text(&place.path)))
+            .collect();
+        Some(format!(
+            "COPY --link --parents --from=files {} /",
+            paths.join(" ")
+        ))
     }
 
     fn layer(&self, number: usize, measured: &[LoadedImage]) -> LayerDocument {
@@ -298,7 +347,35 @@ fn print(ui: &Ui, document: &Document<'_>) -> Result<(), CommandError> {
         bytes(document.rollout.bytes_after),
     ]);
     ui.answer("\nRollouts")?;
-    ui.answer_table(&table)
+    ui.answer_table(&table)?;
+    document.images.iter().try_for_each(|image| advise(ui, image))
+}
+
+/// What to change where the image is built.
+fn advise(ui: &Ui, image: &ImageDocument<'_>) -> Result<(), CommandError> {
+    let name = crate::ui::clean(image.reference);
+    if !image.dockerfile.is_empty() {
+        ui.answer(format_args!(
+            "\nDockerfile of {name}, of a stage `files` (COPY --parents needs docker/dockerfile:1.7-labs or later)"
+        ))?;
+        image
+            .dockerfile
+            .iter()
+            .try_for_each(|line| ui.answer(crate::ui::clean(line)))?;
+    }
+    if !image.ignore.is_empty() {
+        ui.answer(format_args!(
+            "\n.dockerignore of {name}: copied, and deleted again"
+        ))?;
+        for rule in &image.ignore {
+            ui.answer(format_args!(
+                "{}  # {}",
+                crate::ui::clean(&rule.path),
+                bytes(rule.wasted_bytes)
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 fn list(numbers: &[usize]) -> String {

@@ -9,6 +9,7 @@
 mod bodies;
 mod build;
 mod choice;
+mod ignored;
 mod kept;
 mod layers;
 mod places;
@@ -17,6 +18,7 @@ mod tests;
 mod units;
 
 pub use build::{PlannedBuild, build_plan, measure_plan};
+pub use ignored::{IgnoreRule, ignore_rules};
 pub use layers::plan_layers;
 pub use places::{Place, places};
 

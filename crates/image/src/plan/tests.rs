@@ -22,9 +22,14 @@ fn options() -> BuildOptions<'static> {
 
 /// Content that does not compress.
 fn noise(seed: u32, length: usize) -> Vec<u8> {
-    (0..length as u32)
-        .map(|at| ((at ^ seed.wrapping_mul(7919)).wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect()
+    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+    let steps = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        (state >> 11) as u8
+    });
+    steps.take(length).collect()
 }
 
 fn plan(images: &[LoadedImage], max_shared_layers: usize) -> Result<LayersPlan, ImageError> {

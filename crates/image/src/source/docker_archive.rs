@@ -35,7 +35,11 @@ impl DockerArchive {
     fn find(&self, images: Vec<SavedImage>) -> Result<SavedImage, ImageError> {
         let has = |image: &SavedImage, tag: &str| {
             let mut tags = image.repo_tags.iter().flatten();
-            tags.any(|name| name == tag || name.rsplit_once(':').is_some_and(|(_, last)| last == tag))
+            tags.any(|name| {
+                let parts = name.rsplit_once(':');
+                name == tag
+                    || parts.is_some_and(|(name, last)| last == tag || (name == tag && last == "latest"))
+            })
         };
         let mut tags: Vec<String> = Vec::new();
         let mut meant = Vec::new();

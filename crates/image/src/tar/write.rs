@@ -70,7 +70,8 @@ impl<W: Write> TarWriter<W> {
                 header.text(345, prefix);
             }
             None => {
-                header.text(0, &name[..NAME_BYTES]);
+                // What is cut off at a slash would look like a folder to readers of the old format.
+                header.text(0, without_slashes(&name[..NAME_BYTES]));
                 record(records, b"path", &name);
             }
         }
@@ -201,6 +202,13 @@ fn split_name(name: &[u8]) -> Option<(&[u8], &[u8])> {
         .then(|| (&name[..slash], &name[slash + 1..]))
 }
 
+fn without_slashes(mut name: &[u8]) -> &[u8] {
+    while let Some(shorter) = name.strip_suffix(b"/") {
+        name = shorter;
+    }
+    name
+}
+
 fn record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let rest = key.len() + value.len() + 3;
     let mut length = rest;
@@ -277,6 +285,13 @@ mod tests {
         let long = [&[b'a'; 90][..], b"/", &[b'b'; 90]].concat();
         assert_eq!(written(&file(&long, 0), b"").len(), 3 * BLOCK_BYTES, "a prefix");
         assert_eq!(written(&file(&[b'a'; 150], 0), b"").len(), 5 * BLOCK_BYTES);
+    }
+
+    #[test]
+    fn a_long_name_that_is_cut_at_a_slash_stays_that_of_a_file() {
+        let name = [&[b'a'; 99][..], b"/", &[b'b'; 250]].concat();
+        let (read, body) = read_back(&written(&file(&name, 1), b"x"));
+        assert!(read.path == name && body == b"x");
     }
 
     #[test]
