@@ -364,16 +364,13 @@ fn advise(ui: &Ui, image: &ImageDocument<'_>) -> Result<(), CommandError> {
             .try_for_each(|line| ui.answer(crate::ui::clean(line)))?;
     }
     if !image.ignore.is_empty() {
+        let wasted = image.ignore.iter().map(|rule| rule.wasted_bytes).sum();
         ui.answer(format_args!(
-            "\n.dockerignore of {name}: copied, and deleted again"
+            "\n.dockerignore of {name}: copied and deleted again, {}",
+            bytes(wasted)
         ))?;
-        for rule in &image.ignore {
-            ui.answer(format_args!(
-                "{}  # {}",
-                crate::ui::clean(&rule.path),
-                bytes(rule.wasted_bytes)
-            ))?;
-        }
+        let mut rules = image.ignore.iter();
+        rules.try_for_each(|rule| ui.answer(crate::ui::clean(&rule.path)))?;
     }
     Ok(())
 }
