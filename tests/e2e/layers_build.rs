@@ -9,7 +9,7 @@ use std::{
 
 use headstart_testkit::{TestEnv, skipped};
 
-use crate::machine;
+use crate::{layers::start_registry, machine};
 
 /// False, after saying why, where one of the programs is missing.
 fn has(programs: &[&str]) -> bool {
@@ -284,6 +284,53 @@ fn planned_images_pull_what_was_predicted_and_hold_what_they_held() {
         );
         assert!(old == new, "{name}");
     }
+}
+
+#[test]
+fn an_image_is_pushed_beside_the_base_it_was_built_on() {
+    if !has(&["skopeo", "docker-registry"]) {
+        return;
+    }
+    let env = machine();
+    let registry = start_registry(&env);
+    for folder in ["os", "app"] {
+        fs::create_dir(env.path(folder)).unwrap();
+        fs::write(env.path(folder).join("file"), noise(1, 100_000)).unwrap();
+    }
+    let image = |name: &str| format!("{}/team/{name}:v1", registry.address);
+    let (base, web) = (image("base"), image("web"));
+    let _ = env
+        .run([
+            "layers", "build", "--base", "scratch", "--layer", "os=os:/", "--output", &base,
+        ])
+        .success();
+    let args = [
+        "layers",
+        "build",
+        "--base",
+        &base,
+        "--layer",
+        "app=app:/app",
+        "--output",
+        &web,
+    ];
+    let built = json(&env, &args);
+    assert_eq!(json(&env, &args)["digest"], built["digest"]);
+    let copy = format!("oci:{}:v1", env.path("copy-of-web").display());
+    let from = format!("docker://{web}");
+    run(
+        &env,
+        "skopeo",
+        &[
+            "copy",
+            "--quiet",
+            "--insecure-policy",
+            "--src-tls-verify=false",
+            &from,
+            &copy,
+        ],
+    );
+    assert_eq!(built["digest"], accepted(&env, &copy));
 }
 
 #[test]

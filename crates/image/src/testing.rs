@@ -205,16 +205,20 @@ impl Source for MemoryImage {
 
 /// Opens an image of the disk.
 pub(crate) fn open(reference: &Reference) -> Box<dyn Source> {
+    open_source(reference, &access()).unwrap()
+}
+
+/// A way to registries that nobody goes.
+pub(crate) fn access() -> Access {
     let options = RegistryOptions {
         credentials: Box::new(NoCredentials),
         plain_http: Vec::new(),
         interrupt: Arc::default(),
     };
-    let access = Access {
+    Access {
         registries: Arc::new(Registries::new(options).unwrap()),
         docker_socket: "none".into(),
-    };
-    open_source(reference, &access).unwrap()
+    }
 }
 
 /// Reads images as everybody does, without a cache.

@@ -86,7 +86,8 @@ impl SourceArgs {
         self.platform.clone().unwrap_or_else(Platform::native)
     }
 
-    fn access(&self, context: &Context) -> Result<Access, CommandError> {
+    /// The way to registries and the daemon.
+    pub(super) fn access(&self, context: &Context) -> Result<Access, CommandError> {
         let options = RegistryOptions {
             credentials: Box::new(DockerCredentials::load(context)?),
             plain_http: self.plain_http.clone(),

@@ -131,8 +131,8 @@ impl FileLayer {
 }
 
 /// Opens a file of the disk.
-pub(super) fn open_file(path: &PathBuf) -> io::Result<Box<dyn Read>> {
-    File::open(path).map(|file| Box::new(file) as Box<dyn Read>)
+pub(super) fn open_file(path: &PathBuf) -> Result<Box<dyn Read>, ImageError> {
+    Ok(Box::new(File::open(path).at("open", path)?))
 }
 
 /// Files by their path in the image. `B` leads to their bytes.
@@ -177,7 +177,7 @@ impl<B> FileSet<B> {
         writer: &mut LayerWriter<'_>,
         below: &Tree<'_>,
         style: FileStyle,
-        open: impl Fn(&B) -> io::Result<Box<dyn Read>>,
+        open: impl Fn(&B) -> Result<Box<dyn Read>, ImageError>,
     ) -> Result<(), ImageError> {
         self.add_parents();
         // The root is there, and not ours to change.
@@ -214,11 +214,7 @@ impl<B> FileSet<B> {
                         hole_bytes: 0,
                     };
                     entry.mode = if is_executable { 0o755 } else { 0o644 };
-                    let body = open(&body).map_err(|source| ImageError::Read {
-                        what: String::from_utf8_lossy(&entry.path).into_owned(),
-                        source,
-                    })?;
-                    writer.add(&entry, body)?;
+                    writer.add(&entry, open(&body)?)?;
                 }
             }
         }

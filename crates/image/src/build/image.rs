@@ -8,7 +8,6 @@ use super::{
     layer::{BuildOptions, LayerWriter},
     output::{ImageWriter, NamedImage},
     proof::{Difference, first_difference},
-    staging::Staging,
 };
 use crate::{
     BlobDigest, Image, ImageError, Layer, LayerBlob, LoadedImage, Platform, Source, StoredLayer, Tree,
@@ -101,7 +100,7 @@ pub fn build_image(
     config.stack(kept.len(), &steps);
     config.change(&new.config);
     if let Some(base) = new.base {
-        write_kept(output.staging(), base, kept)?;
+        write_kept(output, base, kept)?;
     }
     let documents = documents("the new image", &config, layers)?;
     let read_back = documents.image.layers[kept.len()..]
@@ -120,13 +119,14 @@ pub fn build_image(
 
 /// Copies the layers that stay as they are.
 pub(crate) fn write_kept(
-    staging: &Staging,
+    output: &mut ImageWriter,
     base: Base<'_>,
     kept: &[Arc<StoredLayer>],
 ) -> Result<(), ImageError> {
     for (layer, blob) in kept.iter().zip(&base.image.image.layers) {
-        staging.copy(layer, base.source.open_layer(blob)?)?;
+        output.staging().copy(layer, base.source.open_layer(blob)?)?;
     }
+    output.note_source(&base.image.image.reference, kept);
     Ok(())
 }
 
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
     use crate::{
         Compression, Reference,
-        testing::{MemoryImage, TarMaker, gzip, open, read},
+        testing::{MemoryImage, TarMaker, access, gzip, open, read},
     };
 
     fn files(folder: &std::path::Path, listed: Option<&[&str]>) -> NewLayer {
@@ -257,7 +257,7 @@ mod tests {
             threads: NonZero::new(2).unwrap(),
             interrupt: &AtomicBool::new(false),
         };
-        let mut writer = ImageWriter::create(output)?;
+        let mut writer = ImageWriter::create(output, &access(), std::path::Path::new("none"))?;
         let image = build_image(&new, &mut writer, options)?;
         writer.finish()?;
         Ok(image)

@@ -1,9 +1,11 @@
-//! Where new images go: an OCI layout, or an archive of one.
+//! Where new images go: an OCI layout, an archive of one, or a registry.
 
 use std::{
+    collections::{BTreeSet, HashMap},
     fs,
     io::{ErrorKind, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use headstart_fs::{AtPath as _, publish};
@@ -15,7 +17,7 @@ use super::{
     staging::{Staging, persist},
 };
 use crate::{
-    BlobDigest, ImageError, Reference,
+    Access, BlobDigest, ImageError, Reference, Registries, RegistryReference, StoredLayer,
     manifest::{MAX_MANIFEST_BYTES, media_type, parse},
     source::REF_NAME,
 };
@@ -47,11 +49,19 @@ enum Kind {
         is_docker: bool,
         _folder: TempDir,
     },
+    Registry {
+        to: RegistryReference,
+        registries: Arc<Registries>,
+        /// Repositories of the same registry that have a blob.
+        sources: HashMap<BlobDigest, String>,
+        _folder: TempDir,
+    },
 }
 
 impl ImageWriter {
-    /// Prepares to write to `output`. A layout that is there gets the images beside those it has.
-    pub fn create(output: &Reference) -> Result<Self, ImageError> {
+    /// Prepares to write to `output`. A layout that is there gets the images beside those it has. What goes to a registry is
+    /// first put into a folder in `scratch`.
+    pub fn create(output: &Reference, access: &Access, scratch: &Path) -> Result<Self, ImageError> {
         let (kind, folder) = match output {
             Reference::OciLayout { folder, .. } => {
                 check_layout(folder)?;
@@ -60,8 +70,7 @@ impl ImageWriter {
             Reference::OciArchive { file, .. } | Reference::DockerArchive { file, .. } => {
                 let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
                 let parent = parent.unwrap_or(Path::new("."));
-                let temp = tempfile::Builder::new().prefix(".tmp-").tempdir_in(parent);
-                let temp = temp.at("create a temporary folder in", parent)?;
+                let temp = temp_folder(parent)?;
                 let path = temp.path().to_owned();
                 let kind = Kind::Archive {
                     file: file.clone(),
@@ -70,8 +79,20 @@ impl ImageWriter {
                 };
                 (kind, path)
             }
-            Reference::DockerDaemon(_) | Reference::Registry(_) => {
-                let reason = "images are written to oci:DIR, oci-archive:FILE or docker-archive:FILE";
+            Reference::Registry(to) => {
+                let temp = temp_folder(scratch)?;
+                let path = temp.path().to_owned();
+                let kind = Kind::Registry {
+                    to: to.clone(),
+                    registries: Arc::clone(&access.registries),
+                    sources: HashMap::new(),
+                    _folder: temp,
+                };
+                (kind, path)
+            }
+            Reference::DockerDaemon(_) => {
+                let reason =
+                    "images are written to layouts, archives and registries; `docker load` reads an archive";
                 return Err(ImageError::unsupported(output.to_string(), reason));
             }
         };
@@ -87,16 +108,35 @@ impl ImageWriter {
         &self.staging
     }
 
+    /// Remembers that `image` has these layers: where it is of the registry that is written to, they need no upload.
+    pub(super) fn note_source(&mut self, image: &str, layers: &[Arc<StoredLayer>]) {
+        if let Kind::Registry { to, sources, .. } = &mut self.kind
+            && let Ok(Reference::Registry(from)) = image.parse::<Reference>()
+            && from.host == to.host
+        {
+            sources.extend(layers.iter().map(|layer| (layer.digest, from.repository.clone())));
+        }
+    }
+
     pub(super) fn add(&mut self, image: NamedImage) {
         self.images.push(image);
     }
 
     /// Gives the images their names. Until now nobody could see them.
     pub fn finish(self) -> Result<(), ImageError> {
+        if let Kind::Registry {
+            to,
+            registries,
+            sources,
+            ..
+        } = &self.kind
+        {
+            return self.push(to, registries, sources);
+        }
         let folder = self.staging.layout();
         let mut index = match &self.kind {
             Kind::Layout => load_index(folder)?,
-            Kind::Archive { .. } => empty_index(),
+            Kind::Archive { .. } | Kind::Registry { .. } => empty_index(),
         };
         for image in &self.images {
             add_to_index(&mut index, image);
@@ -125,8 +165,37 @@ impl ImageWriter {
                 })?;
                 persist(temp, file)
             }
+            Kind::Registry { .. } => unreachable!("it was pushed"),
         }
     }
+
+    /// Blobs before the manifests that name them.
+    fn push(
+        &self,
+        to: &RegistryReference,
+        registries: &Registries,
+        sources: &HashMap<BlobDigest, String>,
+    ) -> Result<(), ImageError> {
+        let blobs = self
+            .images
+            .iter()
+            .flat_map(|image| image.layers.iter().chain([&image.config]));
+        for digest in blobs.collect::<BTreeSet<_>>() {
+            let from = sources.get(digest).map(String::as_str);
+            registries.push_blob(to, digest, &self.staging.path_of(digest), from)?;
+        }
+        for image in &self.images {
+            let path = self.staging.path_of(&image.manifest);
+            let json = fs::read(&path).at("read", &path)?;
+            registries.push_manifest(to, &image.manifest, image.tag.as_deref(), &json)?;
+        }
+        Ok(())
+    }
+}
+
+fn temp_folder(parent: &Path) -> Result<TempDir, ImageError> {
+    let temp = tempfile::Builder::new().prefix(".tmp-").tempdir_in(parent);
+    Ok(temp.at("create a temporary folder in", parent)?)
 }
 
 /// A folder that holds something else is left alone.

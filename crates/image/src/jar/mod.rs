@@ -162,8 +162,8 @@ impl Jar {
         layers.collect()
     }
 
-    pub(crate) fn open_entry(&self, entry: &ZipEntry) -> io::Result<Box<dyn io::Read>> {
-        self.zip.open_entry(entry).map_err(io::Error::other)
+    pub(crate) fn open_entry(&self, entry: &ZipEntry) -> Result<Box<dyn io::Read>, ImageError> {
+        self.zip.open_entry(entry)
     }
 
     /// Looks at every entry, and builds each layer to nowhere to learn its size.

@@ -61,7 +61,7 @@ pub fn build_plan(
             image: &build.images[number],
             source: &*build.sources[number],
         };
-        write_kept(staging, base, &base.image.layers[..planned.kept])?;
+        write_kept(output, base, &base.image.layers[..planned.kept])?;
     }
     let images = build.stack(&layers)?;
     for (number, documents) in images.iter().enumerate() {

@@ -7,7 +7,7 @@ use crate::{
     Compression, ImageError, LoadedImage, Reference, Source,
     build::{BuildOptions, ImageWriter},
     metrics::{pulls, rollout},
-    testing::{Head, MemoryImage, TarMaker, gzip, open, read},
+    testing::{Head, MemoryImage, TarMaker, access, gzip, open, read},
 };
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -128,7 +128,7 @@ fn what_is_predicted_is_what_is_built() {
         folder: layout.clone(),
         tag: tag.map(str::to_owned),
     };
-    let mut output = ImageWriter::create(&reference(None)).unwrap();
+    let mut output = ImageWriter::create(&reference(None), &access(), folder.path()).unwrap();
     let build = PlannedBuild {
         plan: &plan,
         images: &images,

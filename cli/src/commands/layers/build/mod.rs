@@ -75,7 +75,8 @@ pub(crate) struct BuildArgs {
     /// Paths of lists end in NUL bytes instead of line ends
     #[arg(short = '0', long = "null", requires = "layers")]
     is_null_separated: bool,
-    /// Where the image goes: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:TAG]
+    /// Where the image goes: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG] or a
+    /// registry's NAME[:TAG]
     #[arg(long, short, value_name = "IMAGE")]
     output: String,
     #[command(flatten)]
@@ -135,7 +136,7 @@ pub(in super::super) fn run(ui: &Ui, context: &Context, args: BuildArgs) -> Resu
         config,
         tag: output.tag().map(str::to_owned),
     };
-    let mut writer = ImageWriter::create(&output)?;
+    let mut writer = ImageWriter::create(&output, &args.sources.access(context)?, &std::env::temp_dir())?;
     let image = build_image(&new, &mut writer, args.make.options(context))?;
     writer.finish()?;
     let kept = base.map_or(0, |base| base.image.layers.len());

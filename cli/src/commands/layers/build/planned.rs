@@ -17,7 +17,13 @@ pub(super) fn run(
     args: &BuildArgs,
     output: &Reference,
 ) -> Result<(), CommandError> {
-    if output.tag().is_some() {
+    let is_explicit = !matches!(output, Reference::Registry(_))
+        || args
+            .output
+            .rsplit('/')
+            .next()
+            .is_some_and(|last| last.contains(':'));
+    if output.tag().is_some() && is_explicit {
         return Err(CommandError::usage("each planned image gets a tag of its own")
             .hint("leave out the tag of --output"));
     }
@@ -25,7 +31,7 @@ pub(super) fn run(
     let planned = args
         .fleet
         .plan(ui, context, &args.images, &args.sources, &args.make)?;
-    let mut writer = ImageWriter::create(output)?;
+    let mut writer = ImageWriter::create(output, &args.sources.access(context)?, &scratch(output))?;
     let build = PlannedBuild {
         plan: &planned.plan,
         images: &planned.images,
