@@ -201,11 +201,11 @@ fn planned_images_pull_what_was_predicted_and_hold_what_they_held() {
         ])
         .success();
     for (number, name) in ["web", "api", "jobs"].into_iter().enumerate() {
-        let folder = env.path(name);
+        let folder = env.path(format!("{name}-files"));
         fs::create_dir_all(folder.join("node_modules/lib")).unwrap();
         fs::write(folder.join("node_modules/lib/index.js"), noise(2, 400_000)).unwrap();
         fs::write(folder.join("main.js"), noise(10 + number as u32, 20_000)).unwrap();
-        let layer = format!("all={name}:/app");
+        let layer = format!("all={name}-files:/app");
         let output = format!("oci:{name}");
         let _ = env
             .run([
