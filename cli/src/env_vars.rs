@@ -15,6 +15,8 @@ pub(crate) const GIT: &str = "HEADSTART_GIT";
 pub(crate) const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 /// Folder of per-user settings, by the XDG base directory specification.
 pub(crate) const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+/// The time that builds are to pretend, in seconds since 1970, by reproducible-builds.org. Since 0.1.
+pub(crate) const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// The user's home folder.
 pub(crate) const HOME: &str = "HOME";
 

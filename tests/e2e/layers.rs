@@ -280,12 +280,12 @@ fn damage_and_absence_are_errors_that_name_the_image() {
 }
 
 /// Docker's registry on a free port.
-struct Registry {
-    address: String,
+pub(crate) struct Registry {
+    pub(crate) address: String,
     _server: ChildGuard,
 }
 
-fn start_registry(env: &TestEnv) -> Registry {
+pub(crate) fn start_registry(env: &TestEnv) -> Registry {
     let address = dead_address();
     let config: PathBuf = env.root().join("registry.yml");
     let storage = env.root().join("registry");

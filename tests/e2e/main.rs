@@ -19,6 +19,7 @@ mod clone_transports;
 mod deps;
 mod interruption;
 mod layers;
+mod layers_build;
 mod layers_html;
 mod mount;
 mod outage;

@@ -335,6 +335,10 @@ impl From<ImageError> for CommandError {
             ImageError::WrongDigest { .. } | ImageError::Corrupt { .. } | ImageError::Read { .. } => {
                 Some("copy or build the image anew")
             }
+            ImageError::Write { .. } => Some("choose a place that can be written to and has room"),
+            ImageError::Differs { .. } => {
+                Some("this is a bug in headstart or a failing disk; please report it")
+            }
             ImageError::Refused { .. } => {
                 Some("log in with `docker login`, and check that the account may pull")
             }

@@ -14,7 +14,7 @@ use crate::{
     BlobDigest, ImageError, Layer, Progress,
     decompress::{Compression, decompress},
     digest::Hasher,
-    layer::scan_tar,
+    layer::{ScanError, scan_tar},
 };
 
 /// What is decompressed in one go.
@@ -45,6 +45,14 @@ pub(crate) struct StoredBlob<'a> {
     pub(crate) size_bytes: u64,
 }
 
+/// A blob that was read, and what became of its tar.
+#[derive(Debug)]
+pub(crate) struct ReadBlob<T> {
+    pub(crate) digest: BlobDigest,
+    pub(crate) compression: Compression,
+    pub(crate) taken: T,
+}
+
 /// Reads a layer from its stored bytes.
 pub(crate) fn scan_blob(
     blob: StoredBlob<'_>,
@@ -52,18 +60,34 @@ pub(crate) fn scan_blob(
     progress: &dyn Progress,
     interrupt: &AtomicBool,
 ) -> Result<ScannedBlob, ImageError> {
+    let read = read_blob(blob, stored, progress, interrupt, scan_tar)?;
+    Ok(ScannedBlob {
+        digest: read.digest,
+        compression: read.compression,
+        layer: read.taken,
+    })
+}
+
+/// Lets `take` have the tar of a blob. Unless it fails, it must read to the end.
+pub(crate) fn read_blob<T>(
+    blob: StoredBlob<'_>,
+    stored: impl Read + Send,
+    progress: &dyn Progress,
+    interrupt: &AtomicBool,
+    take: impl FnOnce(Chunks) -> Result<T, ScanError>,
+) -> Result<ReadBlob<T>, ImageError> {
     let (full, chunks) = bounded(CHUNKS);
     let (empty, spare) = bounded(CHUNKS + 2);
     let stored = Stored::new(blob, stored, progress, interrupt);
-    let (unpacked, scanned) = thread::scope(|scope| {
+    let (unpacked, taken) = thread::scope(|scope| {
         let unpacking = scope.spawn(|| unpack(blob, stored, full, spare));
-        let scanned = scan_tar(Chunks {
+        let taken = take(Chunks {
             chunks,
             empty,
             current: Vec::new(),
             at: 0,
         });
-        (unpacking.join(), scanned)
+        (unpacking.join(), taken)
     });
     let unpacked = unpacked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     // A stream that broke explains why the tar ended early; a tar that is none explains why nobody took the rest of it.
@@ -71,15 +95,14 @@ pub(crate) fn scan_blob(
         Ok(unpacked) => unpacked,
         Err(Stop::Failed(error)) => return Err(error),
         Err(Stop::NotWanted) => {
-            let error = scanned.expect_err("a scan that succeeds has taken everything");
-            return Err(ImageError::corrupt(blob.what, chain(&error)));
+            let error = taken.err().map_or_else(String::new, |error| chain(&error));
+            return Err(ImageError::corrupt(blob.what, error));
         }
     };
-    let layer = scanned.map_err(|error| ImageError::corrupt(blob.what, chain(&error)))?;
-    Ok(ScannedBlob {
+    Ok(ReadBlob {
         digest,
         compression,
-        layer,
+        taken: taken.map_err(|error| ImageError::corrupt(blob.what, chain(&error)))?,
     })
 }
 
@@ -210,7 +233,7 @@ impl<R: Read> Read for Stored<'_, R> {
 }
 
 /// The unpacked tar as the other thread sends it.
-struct Chunks {
+pub(crate) struct Chunks {
     chunks: Receiver<Vec<u8>>,
     /// Takes chunks back, to be filled again.
     empty: Sender<Vec<u8>>,

@@ -4,6 +4,8 @@ use std::io::{self, BufRead, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
+use crate::manifest::media_type;
+
 /// A decompressing stream over `input`, and what it is compressed by. gzip may have several members, zstd several frames,
 /// some of which may hold no data.
 pub(crate) fn decompress<'a>(
@@ -29,13 +31,25 @@ pub(crate) fn is_compressed(start: &[u8]) -> bool {
 
 /// How a blob is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Compression {
+pub enum Compression {
+    /// Not at all.
     None,
+    /// By gzip, which everything reads.
     Gzip,
+    /// By zstd: smaller and faster.
     Zstd,
 }
 
 impl Compression {
+    /// What such a layer is called.
+    pub(crate) fn media_type(self) -> &'static str {
+        match self {
+            Compression::None => media_type::OCI_LAYER,
+            Compression::Gzip => media_type::OCI_LAYER_GZIP,
+            Compression::Zstd => media_type::OCI_LAYER_ZSTD,
+        }
+    }
+
     fn of(start: &[u8]) -> Self {
         match start {
             [0x1f, 0x8b, ..] => Compression::Gzip,

@@ -60,6 +60,24 @@ pub enum ImageError {
         /// What the system, or the decompressor, answered.
         source: io::Error,
     },
+    /// Writing stopped half-way.
+    #[error("cannot write {what}")]
+    Write {
+        /// What was written.
+        what: String,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// What was built is not what was to be built: a mistake of ours, or of the disk.
+    #[error("{image} was built wrong and is not kept: {path:?} {difference}")]
+    Differs {
+        /// The image.
+        image: String,
+        /// The path that differs.
+        path: String,
+        /// In what.
+        difference: String,
+    },
     /// The registry does not let us.
     #[error("{what} is refused: {reason}")]
     Refused {

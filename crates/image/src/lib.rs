@@ -9,14 +9,17 @@
 //! - a layer is read once, as a stream, however large it is.
 
 mod blob;
+pub mod build;
 mod cache;
 mod decompress;
 pub mod diff;
 mod digest;
 mod error;
+pub mod jar;
 mod layer;
 pub mod manifest;
 pub mod metrics;
+pub mod plan;
 mod platform;
 mod progress;
 mod read;
@@ -29,6 +32,7 @@ mod testing;
 mod tree;
 
 pub use cache::{LayerCache, NoCache};
+pub use decompress::Compression;
 pub use digest::{BlobDigest, ChainId, ContentId, DiffId, Hasher, ParseDigestError};
 pub use error::ImageError;
 pub use layer::{Entry, EntryKind, Layer, Metadata};

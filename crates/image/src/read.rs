@@ -260,9 +260,7 @@ impl Job<'_> {
 
     fn stored(self, digest: BlobDigest, compression: Option<Compression>, layer: Layer) -> StoredLayer {
         let media_type = match (&*self.blob.media_type, compression) {
-            ("", Some(Compression::None)) => media_type::OCI_LAYER,
-            ("", Some(Compression::Gzip)) => media_type::OCI_LAYER_GZIP,
-            ("", Some(Compression::Zstd)) => media_type::OCI_LAYER_ZSTD,
+            ("", Some(compression)) => compression.media_type(),
             (said, _) => said,
         };
         StoredLayer {

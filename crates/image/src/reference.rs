@@ -112,6 +112,22 @@ impl FromStr for Reference {
     }
 }
 
+impl Reference {
+    /// The tag it names, if it names one.
+    pub fn tag(&self) -> Option<&str> {
+        match self {
+            Reference::OciLayout { tag, .. }
+            | Reference::OciArchive { tag, .. }
+            | Reference::DockerArchive { tag, .. } => tag.as_deref(),
+            Reference::Registry(RegistryReference {
+                version: Version::Tag(tag),
+                ..
+            }) => Some(tag),
+            Reference::Registry(_) | Reference::DockerDaemon(_) => None,
+        }
+    }
+}
+
 fn parse_registry(name: &str) -> Result<RegistryReference, &'static str> {
     let (name, digest) = match name.split_once('@') {
         Some((name, digest)) => {

@@ -1,8 +1,18 @@
 //! Tars made by hand, for tests.
 
-use std::io::Write as _;
+use std::{
+    io::{Read, Write as _},
+    num::NonZero,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use flate2::{Compression, write::GzEncoder};
+
+use crate::{
+    Access, BlobDigest, DiffId, Image, ImageError, LayerBlob, LoadedImage, NoCache, NoCredentials, Platform,
+    ReadOptions, Reference, Registries, RegistryOptions, Silent, Source, decompress::decompress, open_source,
+    read_images,
+};
 
 /// Makes a tar header by header, including ones that no tool writes.
 #[derive(Default)]
@@ -140,4 +150,85 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+/// An image in memory.
+#[derive(Debug)]
+pub(crate) struct MemoryImage {
+    name: String,
+    layers: Vec<Vec<u8>>,
+}
+
+impl MemoryImage {
+    /// Layers as they are stored, lowest first.
+    pub(crate) fn source(name: &str, layers: Vec<Vec<u8>>) -> Box<dyn Source> {
+        Box::new(MemoryImage {
+            name: name.to_owned(),
+            layers,
+        })
+    }
+}
+
+impl Source for MemoryImage {
+    fn load_image(&self, _platform: &Platform) -> Result<Image, ImageError> {
+        let layers = self.layers.iter().map(|stored| {
+            let mut tar = Vec::new();
+            decompress(&stored[..]).unwrap().1.read_to_end(&mut tar).unwrap();
+            LayerBlob::in_layout(
+                BlobDigest::of(stored),
+                DiffId::of(&tar),
+                "application/vnd.oci.image.layer.v1.tar",
+                stored.len() as u64,
+            )
+        });
+        let layers: Vec<_> = layers.collect();
+        let diff_ids: Vec<_> = layers.iter().map(|layer| layer.diff_id).collect();
+        let config =
+            serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diff_ids}});
+        let config_json = config.to_string().into_bytes();
+        Ok(Image {
+            reference: self.name.clone(),
+            digest: BlobDigest::of(&config_json),
+            document_bytes: config_json.len() as u64,
+            config: serde_json::from_slice(&config_json).unwrap(),
+            config_json,
+            layers,
+        })
+    }
+
+    fn open_layer(&self, layer: &LayerBlob) -> Result<Box<dyn Read + Send + '_>, ImageError> {
+        let mut layers = self.layers.iter();
+        let stored = layers.find(|stored| Some(BlobDigest::of(stored)) == layer.digest);
+        Ok(Box::new(&stored.unwrap()[..]))
+    }
+}
+
+/// Opens an image of the disk.
+pub(crate) fn open(reference: &Reference) -> Box<dyn Source> {
+    open_source(reference, &access()).unwrap()
+}
+
+/// A way to registries that nobody goes.
+pub(crate) fn access() -> Access {
+    let options = RegistryOptions {
+        credentials: Box::new(NoCredentials),
+        plain_http: Vec::new(),
+        interrupt: Arc::default(),
+    };
+    Access {
+        registries: Arc::new(Registries::new(options).unwrap()),
+        docker_socket: "none".into(),
+    }
+}
+
+/// Reads images as everybody does, without a cache.
+pub(crate) fn read(sources: &[Box<dyn Source>]) -> Result<Vec<LoadedImage>, ImageError> {
+    let options = ReadOptions {
+        platform: &"linux/amd64".parse().unwrap(),
+        parallel: NonZero::new(2).unwrap(),
+        cache: &NoCache,
+        progress: &Silent,
+        interrupt: &AtomicBool::new(false),
+    };
+    read_images(sources, options)
 }

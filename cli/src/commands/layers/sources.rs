@@ -5,7 +5,7 @@ use std::{num::NonZero, path::PathBuf, sync::Arc, thread};
 use clap::Args;
 use headstart_image::{
     Access, LoadedImage, NoCache, ParsePlatformError, Platform, ReadOptions, Reference, Registries,
-    RegistryOptions, open_source, read_images,
+    RegistryOptions, Source, open_source, read_images,
 };
 
 use super::{
@@ -45,6 +45,16 @@ impl SourceArgs {
         context: &Context,
         names: &[String],
     ) -> Result<Vec<LoadedImage>, CommandError> {
+        self.open(ui, context, names).map(|(_, images)| images)
+    }
+
+    /// The same, with where their bytes are.
+    pub(super) fn open(
+        &self,
+        ui: &Ui,
+        context: &Context,
+        names: &[String],
+    ) -> Result<(Vec<Box<dyn Source>>, Vec<LoadedImage>), CommandError> {
         let references = names
             .iter()
             .map(|name| name.parse::<Reference>())
@@ -55,7 +65,7 @@ impl SourceArgs {
             .iter()
             .map(|reference| open_source(reference, &access))
             .collect::<Result<Vec<_>, _>>()?;
-        let platform = self.platform.clone().unwrap_or_else(Platform::native);
+        let platform = self.platform();
         let folder = layer_folder(ui, context);
         let options = ReadOptions {
             platform: &platform,
@@ -74,10 +84,16 @@ impl SourceArgs {
         for (image, name) in images.iter_mut().zip(names) {
             image.image.reference.clone_from(name);
         }
-        Ok(images)
+        Ok((sources, images))
     }
 
-    fn access(&self, context: &Context) -> Result<Access, CommandError> {
+    /// The platform that is meant.
+    pub(super) fn platform(&self) -> Platform {
+        self.platform.clone().unwrap_or_else(Platform::native)
+    }
+
+    /// The way to registries and the daemon.
+    pub(super) fn access(&self, context: &Context) -> Result<Access, CommandError> {
         let options = RegistryOptions {
             credentials: Box::new(DockerCredentials::load(context)?),
             plain_http: self.plain_http.clone(),

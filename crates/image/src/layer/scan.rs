@@ -145,7 +145,7 @@ fn hash_body(tar: &mut TarReader<impl BufRead>, hole_bytes: u64) -> Result<Conte
 }
 
 /// The same whatever their order.
-fn hash_attributes(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Option<ContentId> {
+pub(crate) fn hash_attributes(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Option<ContentId> {
     if xattrs.is_empty() {
         return None;
     }

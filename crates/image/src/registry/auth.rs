@@ -4,7 +4,7 @@ use reqwest::{Method, RequestBuilder, Response, header};
 use serde::Deserialize;
 use url::Url;
 
-use super::{Attempt, Login, Registries, challenge::Challenge, failure};
+use super::{Attempt, Login, Registries, STALL_TIMEOUT, challenge::Challenge, failure};
 use crate::{ImageError, RegistryReference};
 
 /// The longest answer of a token server.
@@ -115,7 +115,7 @@ impl Registries {
             }
         };
         let what = format!("a token for {}/{}", reference.host, reference.repository);
-        let response = self.send(&what, request)?;
+        let response = self.send(&what, request, STALL_TIMEOUT)?;
         if !response.status().is_success() {
             return Err(failure(what, &response));
         }

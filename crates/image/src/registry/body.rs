@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use reqwest::{Response, StatusCode, header};
 
-use super::{Attempt, Registries};
+use super::{Attempt, Registries, STALL_TIMEOUT};
 use crate::{ImageError, RegistryReference};
 
 /// Broken connections in a row, without a byte between them, before we give up.
@@ -20,7 +20,7 @@ impl Registries {
     ) -> Result<Vec<u8>, Attempt> {
         let mut bytes = Vec::new();
         loop {
-            let chunk = self.wait(response.chunk());
+            let chunk = self.wait(response.chunk(), STALL_TIMEOUT);
             let chunk = chunk.and_then(|chunk| chunk.map_err(io::Error::other));
             match chunk {
                 Ok(Some(chunk)) if bytes.len() + chunk.len() > limit => {
@@ -133,7 +133,7 @@ impl<'a> BlobBody<'a> {
                 .response
                 .as_mut()
                 .expect("there is one, or resume has failed");
-            let read = self.registries.wait(response.chunk());
+            let read = self.registries.wait(response.chunk(), STALL_TIMEOUT);
             match read.and_then(|chunk| chunk.map_err(io::Error::other)) {
                 Ok(None) => return Ok(bytes::Bytes::new()),
                 Ok(Some(mut chunk)) => {

@@ -4,6 +4,7 @@ mod auth;
 mod body;
 mod challenge;
 mod login;
+mod push;
 
 use std::{
     collections::HashMap,
@@ -107,36 +108,50 @@ impl Registries {
         path: &str,
         prepare: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, ImageError> {
+        let what = format!("{path} of {}/{}", reference.host, reference.repository);
+        let url = self.url(reference, path)?;
+        self.retry(|| {
+            let question = Question {
+                what: what.clone(),
+                method: Method::GET,
+                url: url.clone(),
+                limit: STALL_TIMEOUT,
+            };
+            self.ask(reference, &question, |request| Ok(prepare(request)))
+        })
+    }
+
+    /// Tries again what may pass.
+    fn retry<T>(&self, mut attempt: impl FnMut() -> Result<T, Attempt>) -> Result<T, ImageError> {
         let mut pauses = PAUSES.iter();
         loop {
-            let attempt = self.get_once(reference, path, &prepare);
-            match (attempt, pauses.next()) {
+            match (attempt(), pauses.next()) {
                 (Err(Attempt::Again { pause, .. }), Some(&ours)) => {
                     self.sleep(pause.unwrap_or(ours).clamp(ours, MAX_PAUSE))?;
                 }
                 (Err(Attempt::Again { error, .. } | Attempt::Failed(error)), _) => return Err(error),
-                (Ok(response), _) => return Ok(response),
+                (Ok(answer), _) => return Ok(answer),
             }
         }
     }
 
-    fn get_once(
+    /// Asks once; twice where the registry wants a login.
+    fn ask(
         &self,
         reference: &RegistryReference,
-        path: &str,
-        prepare: &impl Fn(RequestBuilder) -> RequestBuilder,
+        question: &Question,
+        prepare: impl Fn(RequestBuilder) -> Result<RequestBuilder, ImageError>,
     ) -> Result<Response, Attempt> {
-        let what = format!("{path} of {}/{}", reference.host, reference.repository);
-        let url = self.url(reference, path).map_err(Attempt::Failed)?;
         let key = (reference.host.clone(), reference.repository.clone());
-        let mut authorization = self.lock().get(&key).cloned();
+        let is_registry = self.url(reference, "")?.origin() == question.url.origin();
+        let mut authorization = self.lock().get(&key).cloned().filter(|_| is_registry);
         let mut has_logged_in = false;
         loop {
-            let mut request = prepare(self.client.request(Method::GET, url.clone()));
+            let mut request = prepare(self.client.request(question.method.clone(), question.url.clone()))?;
             if let Some(authorization) = &authorization {
                 request = authorization.apply(request);
             }
-            let response = self.send(&what, request)?;
+            let response = self.send(&question.what, request, question.limit)?;
             let status = response.status();
             if status.is_success() {
                 if let (true, Some(authorization)) = (has_logged_in, authorization) {
@@ -144,16 +159,16 @@ impl Registries {
                 }
                 return Ok(response);
             }
-            if status == StatusCode::UNAUTHORIZED && !has_logged_in {
+            if status == StatusCode::UNAUTHORIZED && !has_logged_in && is_registry {
                 has_logged_in = true;
-                authorization = Some(self.log_in(reference, &url, &response)?);
+                authorization = Some(self.log_in(reference, &question.url, &response)?);
                 continue;
             }
-            return Err(failure(what, &response));
+            return Err(failure(question.what.clone(), &response));
         }
     }
 
-    fn send(&self, what: &str, request: RequestBuilder) -> Result<Response, Attempt> {
+    fn send(&self, what: &str, request: RequestBuilder, limit: Duration) -> Result<Response, Attempt> {
         let unavailable = |source: io::Error| Attempt::Again {
             error: match self.is_interrupted() {
                 true => ImageError::Interrupted,
@@ -164,7 +179,7 @@ impl Registries {
             },
             pause: None,
         };
-        let sent = self.wait(request.send()).map_err(unavailable)?;
+        let sent = self.wait(request.send(), limit).map_err(unavailable)?;
         sent.map_err(|error| unavailable(io::Error::other(error)))
     }
 
@@ -181,7 +196,7 @@ impl Registries {
     }
 
     /// Waits for `future` as long as there is hope and nobody wants to stop.
-    fn wait<T>(&self, future: impl Future<Output = T>) -> io::Result<T> {
+    fn wait<T>(&self, future: impl Future<Output = T>, limit: Duration) -> io::Result<T> {
         self.runtime.block_on(async {
             let mut future = std::pin::pin!(future);
             let since = Instant::now();
@@ -189,8 +204,9 @@ impl Registries {
                 match tokio::time::timeout(POLL, &mut future).await {
                     Ok(output) => return Ok(output),
                     Err(_) if self.is_interrupted() => return Err(io::Error::other("stopped on request")),
-                    Err(_) if since.elapsed() > STALL_TIMEOUT => {
-                        return Err(io::Error::new(ErrorKind::TimedOut, "nothing came for a minute"));
+                    Err(_) if since.elapsed() > limit => {
+                        let reason = format!("nothing came for {} seconds", limit.as_secs());
+                        return Err(io::Error::new(ErrorKind::TimedOut, reason));
                     }
                     Err(_) => {}
                 }
@@ -216,6 +232,16 @@ impl Registries {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Authorization>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is asked for.
+struct Question {
+    /// Names it in errors.
+    what: String,
+    method: Method,
+    url: Url,
+    /// How long the answer may take.
+    limit: Duration,
 }
 
 /// What a try ended with.

@@ -15,6 +15,8 @@ use crate::{
     registry::Registries,
 };
 
+pub(crate) use oci::REF_NAME;
+
 use files::{Files, Folder};
 use oci::OciFiles;
 
@@ -64,6 +66,17 @@ pub struct LayerBlob {
 }
 
 impl LayerBlob {
+    /// A layer of an OCI layout.
+    pub(crate) fn in_layout(digest: BlobDigest, diff_id: DiffId, media_type: &str, size_bytes: u64) -> Self {
+        LayerBlob {
+            digest: Some(digest),
+            diff_id,
+            media_type: media_type.to_owned(),
+            size_bytes,
+            place: oci::blob_path(&digest),
+        }
+    }
+
     pub(crate) fn place(&self) -> &str {
         &self.place
     }

@@ -11,7 +11,7 @@ use crate::{
 /// An index may point at an index; nobody nests deeper than two.
 const MAX_INDEXES: usize = 4;
 /// Where a layout keeps the tag of an image.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Where containerd keeps its full name.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
@@ -169,6 +169,6 @@ pub(super) fn check_digest(expected: &BlobDigest, bytes: &[u8]) -> Result<(), Im
     }
 }
 
-fn blob_path(digest: &BlobDigest) -> String {
+pub(super) fn blob_path(digest: &BlobDigest) -> String {
     format!("blobs/sha256/{}", digest.to_hex())
 }

@@ -1,4 +1,4 @@
-//! Reading tars as they stream by: POSIX, PAX, GNU, with sparse files in all four notations.
+//! Tars: read as they stream by, POSIX, PAX, GNU, with sparse files in all four notations; written in one.
 //!
 //! Everything is bounded: what describes an entry is at most a few MiB, bodies are handed on in pieces. Global PAX headers are
 //! skipped, as container runtimes do.
@@ -7,8 +7,10 @@ mod header;
 mod pax;
 mod reader;
 mod sparse;
+mod write;
 
 pub(crate) use reader::{Entry, Kind, Piece, TarReader};
+pub(crate) use write::TarWriter;
 
 use std::io;
 

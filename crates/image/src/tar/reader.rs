@@ -82,6 +82,11 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
+    /// What it reads from, where it stopped.
+    pub(crate) fn into_inner(self) -> R {
+        self.inner
+    }
+
     /// Where the body of the entry that `next` gave begins.
     pub(crate) fn position(&self) -> u64 {
         self.position

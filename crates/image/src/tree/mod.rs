@@ -171,6 +171,13 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// The node at a clean path; links on the way are not followed.
+    pub fn find(&self, path: &[u8]) -> Option<NodeId> {
+        let children: &HashMap<(NodeId, &[u8]), NodeId> = &self.children;
+        let mut parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty());
+        parts.try_fold(Self::ROOT, |folder, part| children.get(&(folder, part)).copied())
+    }
+
     /// What is in a folder, sorted by name.
     pub fn children(&self, folder: NodeId) -> Vec<NodeId> {
         let mut children = Vec::new();

@@ -1,0 +1,285 @@
+//! `headstart layers jar`.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use clap::Args;
+use headstart_image::{
+    ContentId,
+    build::FileStyle,
+    jar::{Jar, JarReport},
+};
+use serde::Serialize;
+
+use super::build::{MakeArgs, TimesArg};
+use crate::{
+    context::Context,
+    error::CommandError,
+    ui::{Table, Ui, bytes, clean, count},
+};
+
+/// Names that the report gives of a list; the JSON document has all.
+const MOST_NAMES: usize = 5;
+
+/// See how Spring Boot jars and wars are layered, and what is wrong with it
+///
+/// Tells what each layer of layers.idx weighs, in the jar and as an image's layer, and what a change of code ships; entries in
+/// no layer or in two, paths that name nothing, libraries that change in the layer of those that do not; and, of several jars,
+/// which libraries they have in common and in which versions. A jar without an index is seen in Spring Boot's default layers.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    headstart layers jar build/libs/shop.jar\n  \
+    headstart layers jar services/*/build/libs/*.jar --json")]
+pub(crate) struct JarArgs {
+    /// Executable jars or wars
+    #[arg(required = true, value_name = "JAR")]
+    jars: Vec<PathBuf>,
+    #[command(flatten)]
+    make: MakeArgs,
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema: &'static str,
+    jars: Vec<JarDocument>,
+    shared_libraries: Vec<SharedLibrary>,
+    version_skew: Vec<Skew>,
+}
+
+#[derive(Serialize)]
+struct JarDocument {
+    path: String,
+    layered: bool,
+    layers: Vec<LayerDocument>,
+    /// What every change ships as one file.
+    whole_bytes: u64,
+    /// What a change of code ships in layers.
+    code_change_bytes: u64,
+    in_no_layer: Vec<String>,
+    in_several_layers: Vec<String>,
+    missing: Vec<String>,
+    snapshots_in_dependencies: Vec<String>,
+    own_modules_in_dependencies: Vec<String>,
+    entry_times: usize,
+}
+
+#[derive(Serialize)]
+struct LayerDocument {
+    name: String,
+    files: u64,
+    stored_bytes: u64,
+    layer_bytes: u64,
+}
+
+/// A library that several jars have, byte by byte.
+#[derive(Serialize)]
+struct SharedLibrary {
+    name: String,
+    version: String,
+    size_bytes: u64,
+    jars: Vec<String>,
+}
+
+/// A library that jars have in several versions, or in one version with other bytes.
+#[derive(Serialize)]
+struct Skew {
+    name: String,
+    versions: BTreeMap<String, Vec<String>>,
+}
+
+pub(super) fn run(ui: &Ui, context: &Context, args: JarArgs) -> Result<(), CommandError> {
+    let style = FileStyle {
+        uid: 0,
+        gid: 0,
+        times: args.make.times(context, TimesArg::Fixed)?,
+    };
+    let mut reports = Vec::new();
+    for path in &args.jars {
+        let report = Jar::open(path)?.report(style, args.make.options(context))?;
+        reports.push((path.display().to_string(), report));
+    }
+    let document = Document {
+        schema: "headstart.layers-jar/1",
+        shared_libraries: shared_libraries(&reports),
+        version_skew: version_skew(&reports),
+        jars: reports
+            .into_iter()
+            .map(|(path, report)| JarDocument::of(path, report))
+            .collect(),
+    };
+    match ui.is_json() {
+        true => ui.answer_json(&document),
+        false => print(ui, &document),
+    }
+}
+
+impl JarDocument {
+    fn of(path: String, report: JarReport) -> Self {
+        let code_change = report.layers.iter().filter(|layer| layer.name == "application");
+        JarDocument {
+            path,
+            layered: report.is_indexed,
+            code_change_bytes: code_change.map(|layer| layer.layer_bytes).sum(),
+            layers: report
+                .layers
+                .into_iter()
+                .map(|layer| LayerDocument {
+                    name: layer.name,
+                    files: layer.files,
+                    stored_bytes: layer.stored_bytes,
+                    layer_bytes: layer.layer_bytes,
+                })
+                .collect(),
+            whole_bytes: report.whole_bytes,
+            in_no_layer: report.in_no_layer,
+            in_several_layers: report.in_several_layers,
+            missing: report.missing,
+            snapshots_in_dependencies: report.snapshots_in_dependencies,
+            own_modules_in_dependencies: report.own_modules_in_dependencies,
+            entry_times: report.entry_times,
+        }
+    }
+}
+
+fn shared_libraries(reports: &[(String, JarReport)]) -> Vec<SharedLibrary> {
+    let mut shared: BTreeMap<(&str, &str, ContentId), SharedLibrary> = BTreeMap::new();
+    for (path, report) in reports {
+        for library in &report.libraries {
+            let key = (&*library.name, &*library.version, library.content);
+            let entry = shared.entry(key).or_insert_with(|| SharedLibrary {
+                name: library.name.clone(),
+                version: library.version.clone(),
+                size_bytes: library.size_bytes,
+                jars: Vec::new(),
+            });
+            entry.jars.push(path.clone());
+        }
+    }
+    let mut shared: Vec<_> = shared
+        .into_values()
+        .filter(|library| library.jars.len() > 1)
+        .collect();
+    shared.sort_by_key(|library| std::cmp::Reverse(library.size_bytes * (library.jars.len() as u64 - 1)));
+    shared
+}
+
+fn version_skew(reports: &[(String, JarReport)]) -> Vec<Skew> {
+    let mut libraries: BTreeMap<&str, BTreeMap<(&str, ContentId), Vec<String>>> = BTreeMap::new();
+    for (path, report) in reports {
+        for library in &report.libraries {
+            let versions = libraries.entry(&library.name).or_default();
+            let jars = versions.entry((&library.version, library.content)).or_default();
+            jars.push(path.clone());
+        }
+    }
+    let skewed = libraries.into_iter().filter(|(_, versions)| versions.len() > 1);
+    skewed
+        .map(|(name, versions)| {
+            let is_ambiguous =
+                |version: &str| versions.keys().filter(|(other, _)| *other == version).count() > 1;
+            let named = versions.iter().map(|((version, content), jars)| {
+                let version = match is_ambiguous(version) {
+                    true => format!("{version} ({})", &content.to_hex()[..12]),
+                    false => (*version).to_owned(),
+                };
+                (version, jars.clone())
+            });
+            Skew {
+                name: name.to_owned(),
+                versions: named.collect(),
+            }
+        })
+        .collect()
+}
+
+fn print(ui: &Ui, document: &Document) -> Result<(), CommandError> {
+    for jar in &document.jars {
+        let layered = match jar.layered {
+            true => "layered by its index",
+            false => "no index; in Spring Boot's default layers",
+        };
+        ui.answer(format_args!("{}: {layered}", clean(&jar.path)))?;
+        let mut table = Table::new(["layer", "files", "in the jar", "as a layer"]);
+        for column in 1..4 {
+            table = table.right(column);
+        }
+        for layer in &jar.layers {
+            table.row([
+                layer.name.clone(),
+                count(layer.files),
+                bytes(layer.stored_bytes),
+                bytes(layer.layer_bytes),
+            ]);
+        }
+        ui.answer_table(&table)?;
+        ui.answer(format_args!(
+            "a change of code ships {} in layers, {} as one file",
+            bytes(jar.code_change_bytes),
+            bytes(jar.whole_bytes)
+        ))?;
+        for (what, names) in [
+            ("in no layer", &jar.in_no_layer),
+            ("in several layers", &jar.in_several_layers),
+            ("in the index and not in the jar", &jar.missing),
+            ("snapshots among the dependencies", &jar.snapshots_in_dependencies),
+            (
+                "own modules among the dependencies",
+                &jar.own_modules_in_dependencies,
+            ),
+        ] {
+            if !names.is_empty() {
+                ui.answer(format_args!("{what}: {}", some(names)))?;
+            }
+        }
+        if jar.entry_times > 1 {
+            ui.answer(format_args!(
+                "{} different entry times: unpacked by other tools, unchanged layers differ from build to build",
+                count(jar.entry_times as u64)
+            ))?;
+        }
+        ui.answer("")?;
+    }
+    if !document.shared_libraries.is_empty() {
+        let mut table = Table::new(["library", "version", "size", "jars"])
+            .right(2)
+            .right(3);
+        for library in document.shared_libraries.iter().take(2 * MOST_NAMES) {
+            table.row([
+                library.name.clone(),
+                library.version.clone(),
+                bytes(library.size_bytes),
+                library.jars.len().to_string(),
+            ]);
+        }
+        ui.answer(format_args!(
+            "Libraries that several jars have, the heaviest of {}",
+            count(document.shared_libraries.len() as u64)
+        ))?;
+        ui.answer_table(&table)?;
+    }
+    for skew in &document.version_skew {
+        let versions: Vec<_> = skew
+            .versions
+            .iter()
+            .map(|(version, jars)| format!("{version} in {}", count(jars.len() as u64)))
+            .collect();
+        ui.answer(format_args!(
+            "{} differs: {}",
+            clean(&skew.name),
+            clean(&versions.join(", "))
+        ))?;
+    }
+    Ok(())
+}
+
+fn some(names: &[String]) -> String {
+    let mut text = names
+        .iter()
+        .take(MOST_NAMES)
+        .map(|name| clean(name))
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > MOST_NAMES {
+        text.push_str(&format!(" and {} more", count((names.len() - MOST_NAMES) as u64)));
+    }
+    text
+}

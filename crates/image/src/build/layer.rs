@@ -1,0 +1,206 @@
+//! One layer: entries in, compressed blob out, listed as it goes by.
+
+use std::{
+    io::{self, Read, Write},
+    num::NonZero,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::compress::{Blocks, compress};
+use crate::{
+    BlobDigest, Compression, DiffId, Entry, EntryKind, ImageError, Metadata, StoredLayer,
+    digest::Hasher,
+    layer::{LayerBuilder, WHITEOUT, hash_attributes, split_last},
+    tar::{self, Kind, TarWriter},
+};
+
+/// How layers are made. The same choices and the same files make the same bytes, whatever the number of threads.
+#[derive(Debug, Clone, Copy)]
+pub struct BuildOptions<'a> {
+    /// How layers are compressed.
+    pub compression: Compression,
+    /// Threads that compress.
+    pub threads: NonZero<usize>,
+    /// Set to stop.
+    pub interrupt: &'a AtomicBool,
+}
+
+/// Builds a layer of what `fill` adds, in that order, and writes its blob to `out`.
+pub(crate) fn build_layer(
+    options: BuildOptions<'_>,
+    out: impl Write + Send,
+    fill: impl FnOnce(&mut LayerWriter<'_>) -> Result<(), ImageError>,
+) -> Result<StoredLayer, ImageError> {
+    let (listed, stored) = compress(options.compression, options.threads, out, |blocks| {
+        let mut writer = LayerWriter {
+            tar: TarWriter::new(Counted::new(blocks)),
+            listed: LayerBuilder::default(),
+            interrupt: options.interrupt,
+        };
+        fill(&mut writer)?;
+        let tar = writer.tar.finish()?;
+        let diff_id = tar.hasher.finish::<DiffId>();
+        Ok::<_, BuildError>(writer.listed.finish(diff_id, tar.bytes))
+    })
+    .map_err(BuildError::into_inner)?;
+    Ok(StoredLayer {
+        digest: stored.digest,
+        media_type: options.compression.media_type().to_owned(),
+        compressed_bytes: stored.bytes,
+        diff_id: listed.diff_id(),
+        layer: Some(Arc::new(listed)),
+    })
+}
+
+/// Takes the entries of a layer.
+pub(crate) struct LayerWriter<'a> {
+    tar: TarWriter<Counted<&'a mut Blocks>>,
+    listed: LayerBuilder,
+    interrupt: &'a AtomicBool,
+}
+
+impl LayerWriter<'_> {
+    /// Adds an entry, and the body of a file. Hard links come behind the file they name.
+    pub(crate) fn add(&mut self, entry: &tar::Entry, body: impl Read) -> Result<(), ImageError> {
+        if self.interrupt.load(Ordering::Relaxed) {
+            return Err(ImageError::Interrupted);
+        }
+        let mut body = Counted::new(body);
+        self.tar
+            .write(entry, &mut body)
+            .map_err(|source| writing(&entry.path, source))?;
+        let kind = match &entry.kind {
+            Kind::File { .. } => EntryKind::File {
+                size_bytes: body.bytes,
+                content: body.hasher.finish(),
+            },
+            Kind::HardLink(target) => EntryKind::HardLink { target },
+            Kind::Symlink(target) => EntryKind::Symlink { target },
+            Kind::Folder => EntryKind::Folder,
+            &Kind::CharDevice(major, minor) => EntryKind::CharDevice { major, minor },
+            &Kind::BlockDevice(major, minor) => EntryKind::BlockDevice { major, minor },
+            Kind::Fifo => EntryKind::Fifo,
+        };
+        self.list(&entry.path, kind, entry)
+    }
+
+    /// Adds the marker that hides `path` of the layers below.
+    pub(crate) fn hide(&mut self, path: &[u8], mtime: (i64, u32)) -> Result<(), ImageError> {
+        let (folder, name) = split_last(path);
+        let marker = [WHITEOUT, name].concat();
+        let entry = tar::Entry {
+            path: match folder {
+                b"" => marker,
+                folder => [folder, b"/", &marker].concat(),
+            },
+            kind: Kind::File {
+                size_bytes: 0,
+                hole_bytes: 0,
+            },
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime,
+            xattrs: Vec::new(),
+        };
+        self.tar
+            .write(&entry, io::empty())
+            .map_err(|source| writing(path, source))?;
+        self.list(path, EntryKind::Whiteout, &entry)
+    }
+
+    fn list(&mut self, path: &[u8], kind: EntryKind<'_>, entry: &tar::Entry) -> Result<(), ImageError> {
+        let listed = Entry {
+            path,
+            kind,
+            meta: Metadata {
+                mode: entry.mode,
+                uid: entry.uid,
+                gid: entry.gid,
+                mtime_seconds: entry.mtime.0,
+                mtime_nanoseconds: entry.mtime.1,
+                attributes: hash_attributes(&entry.xattrs),
+            },
+        };
+        self.listed
+            .push(&listed)
+            .map_err(|full| ImageError::too_large("a new layer", full.to_string()))
+    }
+}
+
+fn writing(path: &[u8], source: io::Error) -> ImageError {
+    ImageError::Write {
+        what: String::from_utf8_lossy(path).into_owned(),
+        source,
+    }
+}
+
+/// Lets errors of streams pass through the compressor.
+struct BuildError(ImageError);
+
+impl BuildError {
+    fn into_inner(self) -> ImageError {
+        self.0
+    }
+}
+
+impl From<io::Error> for BuildError {
+    fn from(source: io::Error) -> Self {
+        BuildError(ImageError::Write {
+            what: "a layer".to_owned(),
+            source,
+        })
+    }
+}
+
+impl From<ImageError> for BuildError {
+    fn from(error: ImageError) -> Self {
+        BuildError(error)
+    }
+}
+
+/// Counts and hashes what passes.
+pub(super) struct Counted<I> {
+    pub(super) inner: I,
+    pub(super) hasher: Hasher,
+    pub(super) bytes: u64,
+}
+
+impl<I> Counted<I> {
+    pub(super) fn new(inner: I) -> Self {
+        Counted {
+            inner,
+            hasher: Hasher::new(),
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn digest(self) -> BlobDigest {
+        self.hasher.finish()
+    }
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(into)?;
+        self.hasher.update(&into[..read]);
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}

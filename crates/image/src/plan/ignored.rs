@@ -1,0 +1,112 @@
+//! What a build context should not have sent: files that `COPY .` put into an image and a later step took away.
+
+use std::collections::BTreeMap;
+
+use crate::{ImageError, LoadedImage, Tree, build::merge, layer::clean_path};
+
+/// A rule for `.dockerignore`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IgnoreRule {
+    /// Path in the build context.
+    pub path: Vec<u8>,
+    /// Bytes of the files that were copied for nothing.
+    pub wasted_bytes: u64,
+}
+
+/// Rules that history proves: the layer was made by a `COPY . FOLDER` of BuildKit's, so that paths below FOLDER are those of the
+/// build context, and nothing the rule means is in the finished file system. Heaviest first.
+pub fn ignore_rules(image: &LoadedImage) -> Result<Vec<IgnoreRule>, ImageError> {
+    let finished = merge(&image.layers)?;
+    let mut rules: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    for hidden in finished.hidden_files() {
+        let number = hidden.file.layer as usize;
+        let step = image.image.config.step_of(number);
+        let Some(folder) = step.and_then(|step| copied_to(&step.created_by)) else {
+            continue;
+        };
+        let Some(layer) = image.layers[number].layer.as_deref() else {
+            continue;
+        };
+        let entry = layer.entry(hidden.file.entry as usize);
+        let below = match &folder[..] {
+            b"" => Some(entry.path),
+            folder => entry
+                .path
+                .strip_prefix(folder)
+                .and_then(|rest| rest.strip_prefix(b"/")),
+        };
+        if let Some(below) = below
+            && let Some(path) = topmost_gone(&finished, &folder, below)
+        {
+            *rules.entry(path.to_vec()).or_default() += entry.size_bytes();
+        }
+    }
+    let rules = rules
+        .into_iter()
+        .map(|(path, wasted_bytes)| IgnoreRule { path, wasted_bytes });
+    let mut rules: Vec<_> = rules.collect();
+    rules.sort_by_key(|rule| std::cmp::Reverse(rule.wasted_bytes));
+    Ok(rules)
+}
+
+/// The folder of `COPY . FOLDER # buildkit`.
+fn copied_to(created_by: &str) -> Option<Vec<u8>> {
+    let words: Vec<_> = created_by
+        .strip_suffix("# buildkit")?
+        .split_whitespace()
+        .collect();
+    match words[..] {
+        ["COPY", "." | "./", folder] if folder.starts_with('/') => clean_path(folder.as_bytes())
+            .ok()
+            .map(|folder| folder.into_owned()),
+        _ => None,
+    }
+}
+
+/// The shortest beginning of `below` that is not in the finished file system any more.
+fn topmost_gone<'p>(finished: &Tree<'_>, folder: &[u8], below: &'p [u8]) -> Option<&'p [u8]> {
+    let slashes = below
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(at, _)| at);
+    let beginnings = slashes.chain([below.len()]).map(|end| &below[..end]);
+    let mut gone = beginnings.filter(|path| finished.find(&[folder, b"/", path].concat()).is_none());
+    gone.next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        HistoryStep,
+        testing::{MemoryImage, TarMaker, read},
+    };
+
+    #[test]
+    fn what_was_copied_and_deleted_again_is_to_be_ignored() {
+        let copied = TarMaker::new()
+            .file("app/main", b"main")
+            .file("app/.git/objects/x", &[1; 700])
+            .file("app/.git/y", &[2; 300])
+            .file("app/src/old", &[3; 10])
+            .file("app/src/new", b"")
+            .finish();
+        let deleted = TarMaker::new()
+            .file("app/.wh..git", b"")
+            .file("app/src/.wh.old", b"")
+            .finish();
+        let mut images = read(&[MemoryImage::source("x", vec![copied, deleted])]).unwrap();
+        assert_eq!(ignore_rules(&images[0]).unwrap(), [], "history does not tell");
+        images[0].image.config.history = vec![HistoryStep {
+            created_by: "COPY . /app # buildkit".to_owned(),
+            empty_layer: false,
+        }];
+        let rules = ignore_rules(&images[0]).unwrap();
+        let rules: Vec<_> = rules
+            .iter()
+            .map(|rule| (&rule.path[..], rule.wasted_bytes))
+            .collect();
+        assert_eq!(rules, [(&b".git"[..], 1000), (b"src/old", 10)]);
+    }
+}

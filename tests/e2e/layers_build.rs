@@ -1,0 +1,384 @@
+//! `headstart layers plan|build|jar`: images that skopeo and umoci accept, and whose programs run.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use headstart_testkit::{TestEnv, skipped};
+
+use crate::{layers::start_registry, machine};
+
+/// False, after saying why, where one of the programs is missing.
+fn has(programs: &[&str]) -> bool {
+    programs.iter().all(|program| {
+        let found = Command::new(program).arg("--version").output().is_ok();
+        if !found {
+            skipped(&format!("{program} is not installed (tests/run installs it)"));
+        }
+        found
+    })
+}
+
+#[track_caller]
+fn run(env: &TestEnv, program: &str, args: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(args)
+        .env("HOME", env.home())
+        .current_dir(env.work())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn json(env: &TestEnv, args: &[&str]) -> serde_json::Value {
+    env.headstart().args(args).arg("--json").run().success().json()
+}
+
+/// The digest skopeo finds, after it read every layer.
+#[track_caller]
+fn accepted(env: &TestEnv, image: &str) -> String {
+    let copy = format!("dir:{}", env.path("copy").display());
+    run(
+        env,
+        "skopeo",
+        &["copy", "--quiet", "--insecure-policy", image, &copy],
+    );
+    run(env, "skopeo", &["inspect", "--format", "{{.Digest}}", image])
+        .trim()
+        .to_owned()
+}
+
+/// The paths below `/` that the shell needs: the program, its libraries, and the links they are found through.
+fn shell_files() -> Vec<String> {
+    let shell = fs::canonicalize("/bin/sh").unwrap();
+    let listed = Command::new("ldd").arg(&shell).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
+    let mut paths = vec![shell.clone()];
+    for library in libraries.map(Path::new) {
+        let folder = fs::canonicalize(library.parent().unwrap()).unwrap();
+        paths.push(folder.join(library.file_name().unwrap()));
+        paths.push(fs::canonicalize(library).unwrap());
+    }
+    for link in ["/bin", "/lib", "/lib64"].map(PathBuf::from) {
+        if link.is_symlink() {
+            paths.push(link);
+        }
+    }
+    let names = paths
+        .iter()
+        .map(|path| path.to_str().unwrap().trim_start_matches('/').to_owned());
+    names.collect()
+}
+
+#[test]
+fn a_program_of_an_image_built_of_a_list_of_files_runs() {
+    if !has(&["skopeo", "umoci", "ldd"]) {
+        return;
+    }
+    let env = machine();
+    fs::write(env.path("list"), shell_files().join("\0")).unwrap();
+    fs::create_dir(env.path("app")).unwrap();
+    fs::write(env.path("app/hello.sh"), "echo \"hello from $0\"\n").unwrap();
+    let shell = fs::canonicalize("/bin/sh").unwrap();
+    for output in [
+        "oci:layout:v1",
+        "oci-archive:image.tar:v1",
+        "docker-archive:docker.tar:test/image:v1",
+    ] {
+        let built = json(
+            &env,
+            &[
+                "layers",
+                "build",
+                "-0",
+                "--base",
+                "scratch",
+                "--layer",
+                "system=/:/@list",
+                "--layer",
+                "app=app:/app",
+                "--entrypoint",
+                shell.to_str().unwrap(),
+                "--cmd",
+                "/app/hello.sh",
+                "--env",
+                "A=b",
+                "--workdir",
+                "/app",
+                "--output",
+                output,
+            ],
+        );
+        let digest = accepted(&env, output);
+        if !output.starts_with("docker") {
+            assert_eq!(built["digest"], digest);
+        }
+    }
+    let again = json(
+        &env,
+        &[
+            "layers",
+            "build",
+            "-0",
+            "--base",
+            "scratch",
+            "--layer",
+            "system=/:/@list",
+            "--layer",
+            "app=app:/app",
+            "--entrypoint",
+            shell.to_str().unwrap(),
+            "--cmd",
+            "/app/hello.sh",
+            "--env",
+            "A=b",
+            "--workdir",
+            "/app",
+            "--output",
+            "oci:again:v1",
+        ],
+    );
+    assert_eq!(again["digest"], accepted(&env, "oci:layout:v1"));
+    let config = run(&env, "skopeo", &["inspect", "--config", "oci:layout:v1"]);
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(config["config"]["WorkingDir"], "/app");
+    if !is_root() {
+        skipped("unpacking an image and entering it needs root");
+        return;
+    }
+    run(&env, "umoci", &["unpack", "--image", "layout:v1", "bundle"]);
+    let root = env.path("bundle/rootfs");
+    let said = run(
+        &env,
+        "chroot",
+        &[root.to_str().unwrap(), shell.to_str().unwrap(), "/app/hello.sh"],
+    );
+    assert_eq!(said, "hello from /app/hello.sh\n");
+}
+
+/// Content that does not compress.
+fn noise(seed: u32, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+    let steps = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        (state >> 11) as u8
+    });
+    steps.take(length).collect()
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    id.stdout.trim_ascii() == b"0"
+}
+
+#[test]
+fn planned_images_pull_what_was_predicted_and_hold_what_they_held() {
+    if !has(&["skopeo", "umoci"]) {
+        return;
+    }
+    let env = machine();
+    fs::create_dir(env.path("base")).unwrap();
+    fs::write(env.path("base/os"), noise(1, 100_000)).unwrap();
+    let _ = env
+        .run([
+            "layers",
+            "build",
+            "--base",
+            "scratch",
+            "--layer",
+            "os=base:/",
+            "--output",
+            "oci:images:base",
+        ])
+        .success();
+    for (number, name) in ["web", "api", "jobs"].into_iter().enumerate() {
+        let folder = env.path(format!("{name}-files"));
+        fs::create_dir_all(folder.join("node_modules/lib")).unwrap();
+        fs::write(folder.join("node_modules/lib/index.js"), noise(2, 400_000)).unwrap();
+        fs::write(folder.join("main.js"), noise(10 + number as u32, 20_000)).unwrap();
+        let layer = format!("all={name}-files:/app");
+        let output = format!("oci:{name}");
+        let _ = env
+            .run([
+                "layers",
+                "build",
+                "--base",
+                "oci:images:base",
+                "--layer",
+                &layer,
+                "--output",
+                &output,
+            ])
+            .success();
+    }
+    let images = ["oci:web", "oci:api", "oci:jobs"];
+    let plan = json(&env, &[&["layers", "plan"][..], &images].concat());
+    let (before, after) = (&plan["rollout"]["bytes_before"], &plan["rollout"]["bytes_after"]);
+    assert!(
+        after.as_u64().unwrap() + 700_000 < before.as_u64().unwrap(),
+        "{plan}"
+    );
+    let _ = json(
+        &env,
+        &[
+            &["layers", "build", "--plan"][..],
+            &images,
+            &["--output", "oci:planned"],
+        ]
+        .concat(),
+    );
+
+    let planned = ["oci:planned:web", "oci:planned:api", "oci:planned:jobs"];
+    let measured = json(&env, &[&["layers", "analyze"][..], &planned].concat());
+    for (predicted, measured) in plan["pulls"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(measured["pulls"].as_array().unwrap())
+    {
+        assert_eq!(
+            predicted["bytes_after"], measured["bytes"],
+            "{predicted} {measured}"
+        );
+    }
+    for (image, planned) in images.iter().zip(planned) {
+        let _ = accepted(&env, planned);
+        let files = |image: &str, bundle: &str| {
+            let image = image.strip_prefix("oci:").unwrap();
+            let image = if image.contains(':') {
+                image.to_owned()
+            } else {
+                format!("{image}:latest")
+            };
+            run(
+                &env,
+                "umoci",
+                &["unpack", "--rootless", "--image", &image, bundle],
+            );
+            fs::read(env.path(bundle).join("rootfs/app/main.js")).unwrap()
+        };
+        let name = image.strip_prefix("oci:").unwrap();
+        run(
+            &env,
+            "skopeo",
+            &[
+                "copy",
+                "--quiet",
+                "--insecure-policy",
+                image,
+                &format!("oci:tagged-{name}:latest"),
+            ],
+        );
+        let (old, new) = (
+            files(&format!("oci:tagged-{name}"), &format!("{name}-old")),
+            files(planned, &format!("{name}-new")),
+        );
+        assert!(old == new, "{name}");
+    }
+}
+
+#[test]
+fn an_image_is_pushed_beside_the_base_it_was_built_on() {
+    if !has(&["skopeo", "docker-registry"]) {
+        return;
+    }
+    let env = machine();
+    let registry = start_registry(&env);
+    for folder in ["os", "app"] {
+        fs::create_dir(env.path(folder)).unwrap();
+        fs::write(env.path(folder).join("file"), noise(1, 100_000)).unwrap();
+    }
+    let image = |name: &str| format!("{}/team/{name}:v1", registry.address);
+    let (base, web) = (image("base"), image("web"));
+    let _ = env
+        .run([
+            "layers", "build", "--base", "scratch", "--layer", "os=os:/", "--output", &base,
+        ])
+        .success();
+    let args = [
+        "layers",
+        "build",
+        "--base",
+        &base,
+        "--layer",
+        "app=app:/app",
+        "--output",
+        &web,
+    ];
+    let built = json(&env, &args);
+    assert_eq!(json(&env, &args)["digest"], built["digest"]);
+    let copy = format!("oci:{}:v1", env.path("copy-of-web").display());
+    let from = format!("docker://{web}");
+    run(
+        &env,
+        "skopeo",
+        &[
+            "copy",
+            "--quiet",
+            "--insecure-policy",
+            "--src-tls-verify=false",
+            &from,
+            &copy,
+        ],
+    );
+    assert_eq!(built["digest"], accepted(&env, &copy));
+}
+
+#[test]
+fn a_spring_boot_jar_becomes_layers_that_start_java() {
+    if !has(&["skopeo", "python3"]) {
+        return;
+    }
+    let env = machine();
+    let script = "import sys, zipfile\n\
+        def jar(path, code):\n\
+        \x20   with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as zip:\n\
+        \x20       zip.writestr('META-INF/MANIFEST.MF', 'Main-Class: org.springframework.boot.loader.launch.JarLauncher\\nSpring-Boot-Version: 3.3.0\\n')\n\
+        \x20       zip.writestr('org/springframework/boot/loader/launch/JarLauncher.class', 'loader')\n\
+        \x20       zip.writestr('BOOT-INF/classes/com/acme/Main.class', code)\n\
+        \x20       zip.writestr(zipfile.ZipInfo('BOOT-INF/lib/lib-1.0.jar'), bytes(range(256)) * 2000)\n\
+        jar('one.jar', 'one')\n\
+        jar('two.jar', 'two')\n";
+    fs::File::create(env.path("make.py"))
+        .unwrap()
+        .write_all(script.as_bytes())
+        .unwrap();
+    run(&env, "python3", &["make.py"]);
+    let report = json(&env, &["layers", "jar", "one.jar", "two.jar"]);
+    assert_eq!(report["jars"][0]["layered"], false);
+    assert_eq!(report["shared_libraries"][0]["jars"].as_array().unwrap().len(), 2);
+    let build = |name: &str| {
+        let (jar, output) = (format!("{name}.jar"), format!("oci:{name}:v1"));
+        let built = json(
+            &env,
+            &[
+                "layers", "build", "--jar", &jar, "--base", "scratch", "--output", &output,
+            ],
+        );
+        assert_eq!(built["digest"], accepted(&env, &output));
+        built["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|layer| layer["digest"].clone())
+            .collect::<Vec<_>>()
+    };
+    let (one, two) = (build("one"), build("two"));
+    assert_eq!(one[..2], two[..2], "dependencies and loader");
+    assert_ne!(one[2], two[2], "the code");
+    let config = run(&env, "skopeo", &["inspect", "--config", "oci:one:v1"]);
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(
+        config["config"]["Entrypoint"][1],
+        "org.springframework.boot.loader.launch.JarLauncher"
+    );
+}
