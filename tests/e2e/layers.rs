@@ -106,7 +106,6 @@ fn an_image_is_the_same_from_every_place() {
             "-q",
             "--dest-compress-format",
             "zstd",
-            "--dest-force-compress-format",
             "oci:oci:app",
             "oci:zstd:v1",
         ],

@@ -144,25 +144,14 @@ fn pair(
 }
 
 fn differences(old: &FoundNode<'_>, new: &FoundNode<'_>, ignore: Ignore) -> Vec<Difference> {
-    let mut found = Vec::new();
-    match (old.kind, new.kind) {
-        (EntryKind::File { content: a, .. }, EntryKind::File { content: b, .. }) => {
-            if a != b {
-                found.push(Difference::Content);
-            }
-        }
-        (EntryKind::Symlink { target: a }, EntryKind::Symlink { target: b })
-        | (EntryKind::HardLink { target: a }, EntryKind::HardLink { target: b }) => {
-            if a != b {
-                found.push(Difference::Target);
-            }
-        }
-        (a, b) if std::mem::discriminant(&a) != std::mem::discriminant(&b) => {
-            return vec![Difference::Type];
-        }
-        (a, b) if a != b => found.push(Difference::Device),
-        _ => {}
-    }
+    let difference = match (old.kind, new.kind) {
+        (a, b) if std::mem::discriminant(&a) != std::mem::discriminant(&b) => return vec![Difference::Type],
+        (a, b) if a == b => None,
+        (EntryKind::File { .. }, _) => Some(Difference::Content),
+        (EntryKind::Symlink { .. } | EntryKind::HardLink { .. }, _) => Some(Difference::Target),
+        _ => Some(Difference::Device),
+    };
+    let mut found: Vec<_> = difference.into_iter().collect();
     if old.links != new.links {
         found.push(Difference::Links);
     }

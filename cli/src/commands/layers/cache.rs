@@ -17,6 +17,8 @@ use jiff::Timestamp;
 
 /// More than any layer takes.
 const MAX_FILE_BYTES: u64 = 1 << 30;
+/// What all of them may take, whether or not anybody collects garbage: some ten thousand layers.
+pub(super) const MAX_BYTES: u64 = 2_000_000_000;
 
 /// Where a local store remembers layers.
 pub(crate) fn layers_dir(local: &LocalStore) -> PathBuf {
@@ -31,6 +33,38 @@ impl LayerFolder {
     pub(super) fn new(folder: PathBuf) -> Self {
         LayerFolder(folder)
     }
+
+    /// Removes what was not used for longest until no more than `most_bytes` are left.
+    pub(super) fn trim(&self, most_bytes: u64) {
+        let mut files: Vec<_> = files(&self.0).collect();
+        let mut all_bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        files.sort_by_key(|file| file.used);
+        for file in files {
+            if all_bytes <= most_bytes {
+                break;
+            }
+            let _ = fs::remove_file(&file.path);
+            all_bytes -= file.bytes;
+        }
+    }
+}
+
+struct Kept {
+    path: PathBuf,
+    bytes: u64,
+    used: SystemTime,
+}
+
+fn files(folder: &Path) -> impl Iterator<Item = Kept> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        Some(Kept {
+            path: entry.path(),
+            bytes: metadata.len(),
+            used: metadata.modified().ok()?,
+        })
+    })
 }
 
 impl LayerCache for LayerFolder {
@@ -56,16 +90,10 @@ impl LayerCache for LayerFolder {
 /// Removes what was not used since `unused_since`; the bytes that were freed.
 pub(crate) fn evict_layers(folder: &Path, unused_since: Timestamp) -> u64 {
     let unused_since = SystemTime::from(unused_since);
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut freed = 0;
-    for entry in entries {
-        let Ok(metadata) = entry.metadata() else { continue };
-        let is_unused = metadata.modified().is_ok_and(|used| used < unused_since);
-        if is_unused && fs::remove_file(entry.path()).is_ok() {
-            freed += metadata.len();
-        }
-    }
-    freed
+    files(folder)
+        .filter(|file| file.used < unused_since && fs::remove_file(&file.path).is_ok())
+        .map(|file| file.bytes)
+        .sum()
 }
 
 #[cfg(test)]
@@ -92,5 +120,25 @@ mod tests {
         assert_eq!(evict_layers(&folder.path().join("layers"), horizon), 3);
         assert_eq!(cache.get("x"), None);
         assert!(cache.get("y").is_some(), "it was read a moment ago");
+    }
+
+    #[test]
+    fn what_is_too_much_goes_the_oldest_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = LayerFolder::new(folder.path().to_owned());
+        for (age, name) in [(30, "b"), (40, "a"), (10, "c")] {
+            cache.put(name, &[0; 100]);
+            let used = SystemTime::now() - std::time::Duration::from_secs(age);
+            let file = File::options()
+                .write(true)
+                .open(folder.path().join(name))
+                .unwrap();
+            file.set_modified(used).unwrap();
+        }
+        cache.trim(300);
+        assert!(folder.path().join("a").exists());
+        cache.trim(250);
+        let left = ["a", "b", "c"].map(|name| folder.path().join(name).exists());
+        assert_eq!(left, [false, true, true]);
     }
 }

@@ -49,7 +49,7 @@ impl FromStr for Share {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.strip_suffix('%') {
             None => {
-                let size: ByteSize = text.parse().map_err(|error| format!("{error}"))?;
+                let size: ByteSize = text.parse()?;
                 Ok(Share::Bytes(size.bytes()))
             }
             Some(percent) => {

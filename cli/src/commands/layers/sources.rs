@@ -4,12 +4,12 @@ use std::{num::NonZero, path::PathBuf, sync::Arc, thread};
 
 use clap::Args;
 use headstart_image::{
-    Access, LayerCache, LoadedImage, NoCache, ParsePlatformError, Platform, ReadOptions, Reference,
-    Registries, RegistryOptions, Source, open_source, read_images,
+    Access, LoadedImage, NoCache, ParsePlatformError, Platform, ReadOptions, Reference, Registries,
+    RegistryOptions, Source, open_source, read_images,
 };
 
 use super::{
-    cache::{LayerFolder, layers_dir},
+    cache::{LayerFolder, MAX_BYTES, layers_dir},
     credentials::DockerCredentials,
 };
 use crate::{
@@ -66,15 +66,21 @@ impl SourceArgs {
             .map(|reference| open_source(reference, &access))
             .collect::<Result<Vec<_>, _>>()?;
         let platform = self.platform();
-        let cache = layer_cache(ui, context);
+        let folder = layer_folder(ui, context);
         let options = ReadOptions {
             platform: &platform,
             parallel: thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
-            cache: &*cache,
+            cache: match &folder {
+                Some(folder) => folder,
+                None => &NoCache,
+            },
             progress: &*ui.progress(),
             interrupt: &context.interrupt,
         };
         let mut images = read_images(&sources, options)?;
+        if let Some(folder) = &folder {
+            folder.trim(MAX_BYTES);
+        }
         for (image, name) in images.iter_mut().zip(names) {
             image.image.reference.clone_from(name);
         }
@@ -108,15 +114,15 @@ impl SourceArgs {
 }
 
 /// What earlier runs learned of layers; nothing, with a warning, when the local store cannot be used.
-fn layer_cache(ui: &Ui, context: &Context) -> Box<dyn LayerCache> {
+fn layer_folder(ui: &Ui, context: &Context) -> Option<LayerFolder> {
     if !context.has_home_for_store() {
-        return Box::new(NoCache);
+        return None;
     }
     match context.open_local_store() {
-        Ok(local) => Box::new(LayerFolder::new(layers_dir(&local))),
+        Ok(local) => Some(LayerFolder::new(layers_dir(&local))),
         Err(error) => {
             ui.warn(format_args!("{}; nothing is remembered", error.one_line()));
-            Box::new(NoCache)
+            None
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{Files as _, Image, LayerBlob, Source, archive::Archive, check_layer_count};
 use crate::{
-    BlobDigest, ImageConfig, ImageError, Platform,
+    BlobDigest, ImageConfig, ImageError, Platform, Reference,
     manifest::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, parse},
 };
 
@@ -35,11 +35,7 @@ impl DockerArchive {
     fn find(&self, images: Vec<SavedImage>) -> Result<SavedImage, ImageError> {
         let has = |image: &SavedImage, tag: &str| {
             let mut tags = image.repo_tags.iter().flatten();
-            tags.any(|name| {
-                let parts = name.rsplit_once(':');
-                name == tag
-                    || parts.is_some_and(|(name, last)| last == tag || (name == tag && last == "latest"))
-            })
+            tags.any(|name| is_meant(name, tag))
         };
         let mut tags: Vec<String> = Vec::new();
         let mut meant = Vec::new();
@@ -65,6 +61,15 @@ impl DockerArchive {
             }
         }
     }
+}
+
+/// Whether an archive's name of an image is `tag`, ends in it, or is what it is short for: `docker save` writes `app:v1`, others
+/// `docker.io/library/app:v1`.
+fn is_meant(name: &str, tag: &str) -> bool {
+    let full = |text: &str| text.parse::<Reference>().ok();
+    name == tag
+        || name.rsplit_once(':').is_some_and(|(_, last)| last == tag)
+        || full(name).is_some_and(|name| Some(name) == full(tag))
 }
 
 impl Source for DockerArchive {

@@ -349,7 +349,7 @@ fn docker_archives_are_read_in_all_their_shapes() {
         ("compressed as a whole", gzip(&flat), 2),
     ] {
         let (_folder, file) = keep(&bytes);
-        for tag in ["", ":app:v1", ":v1"] {
+        for tag in ["", ":app:v1", ":v1", ":docker.io/library/app:v1"] {
             let image = read(&[format!("docker-archive:{}{tag}", file.display())])
                 .unwrap_or_else(|error| panic!("{name}{tag}: {error}"))
                 .remove(0);

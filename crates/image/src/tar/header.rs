@@ -133,18 +133,31 @@ impl<'a> Header<'a> {
         Ok((major as u32, minor as u32))
     }
 
-    /// GNU sparse: the map's first four pieces as (offset, length), the length of the file, and whether the map goes on.
-    pub(crate) fn gnu_sparse(&self) -> Result<(Vec<(u64, u64)>, u64, bool), HeaderError> {
+    /// GNU sparse: the start of the map, and the length of the file with its holes.
+    pub(crate) fn gnu_sparse(&self) -> Result<(SparsePart, u64), HeaderError> {
         let pieces = sparse_pieces(self.field(386, 96))?;
         let real = self.number(483, 12, "real size")?;
         let real = u64::try_from(real).map_err(|_| HeaderError::Number("real size"))?;
-        Ok((pieces, real, self.0[482] != 0))
+        let goes_on = self.0[482] != 0;
+        Ok((SparsePart { pieces, goes_on }, real))
     }
 }
 
+/// A part of the map of a GNU sparse file.
+#[derive(Debug)]
+pub(crate) struct SparsePart {
+    /// Offsets and lengths.
+    pub(crate) pieces: Vec<(u64, u64)>,
+    /// Whether another part follows.
+    pub(crate) goes_on: bool,
+}
+
 /// A block that continues the map of a GNU sparse file.
-pub(crate) fn gnu_sparse_block(block: &[u8; BLOCK_BYTES]) -> Result<(Vec<(u64, u64)>, bool), HeaderError> {
-    Ok((sparse_pieces(&block[..504])?, block[504] != 0))
+pub(crate) fn gnu_sparse_block(block: &[u8; BLOCK_BYTES]) -> Result<SparsePart, HeaderError> {
+    Ok(SparsePart {
+        pieces: sparse_pieces(&block[..504])?,
+        goes_on: block[504] != 0,
+    })
 }
 
 fn sparse_pieces(field: &[u8]) -> Result<Vec<(u64, u64)>, HeaderError> {

@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 
 use super::{
     TarError,
-    header::{self, BLOCK_BYTES, Flag, Header},
+    header::{self, BLOCK_BYTES, Flag, Header, SparsePart},
     pax::{PaxRecords, SparseRecords},
     sparse::{MAX_PIECES, SparseMap, pair_up},
 };
@@ -238,13 +238,19 @@ impl<R: BufRead> TarReader<R> {
     }
 
     fn gnu_sparse_map(&mut self, header: &Header<'_>) -> Result<SparseMap, TarError> {
-        let (mut pieces, real_bytes, mut goes_on) = header.gnu_sparse()?;
+        let (
+            SparsePart {
+                mut pieces,
+                mut goes_on,
+            },
+            real_bytes,
+        ) = header.gnu_sparse()?;
         while goes_on {
             let mut block = [0; BLOCK_BYTES];
             self.fill(&mut block)?;
-            let (more, again) = header::gnu_sparse_block(&block)?;
-            pieces.extend(more);
-            goes_on = again;
+            let part = header::gnu_sparse_block(&block)?;
+            pieces.extend(part.pieces);
+            goes_on = part.goes_on;
             if pieces.len() > MAX_PIECES {
                 return Err(TarError::Sparse("it has too many pieces"));
             }
