@@ -241,7 +241,7 @@ impl Engine<'_> {
             if self.interrupt.load(Ordering::Relaxed) || uploads.has_failed() {
                 break;
             }
-            chunker.push(block.bytes.clone(), &mut |chunk| writer.push(chunk));
+            chunker.push(&block.bytes, &mut |chunk| writer.push(chunk));
             self.progress.advance(Step::Read, block.bytes.len() as u64);
             readers.release(&block);
             match block.files {
