@@ -67,6 +67,33 @@ fn every_kind_of_entry_is_known_and_paths_are_clean() {
 }
 
 #[test]
+fn what_is_no_file_has_no_body_whatever_its_size() {
+    for flag in *b"123456" {
+        let link = if matches!(flag, b'1' | b'2') { "x" } else { "" };
+        let head = Head {
+            name: "sized",
+            flag,
+            link,
+            size: 1024,
+            ..Head::default()
+        };
+        for (notation, tar) in [
+            ("header", TarMaker::new().head(&head)),
+            (
+                "pax",
+                TarMaker::new()
+                    .pax(&[("size", "1024")])
+                    .head(&Head { size: 0, ..head }),
+            ),
+        ] {
+            let found = listing(tar.file("x", b"1"));
+            assert_eq!(found.len(), 2, "{} by {notation}: {found:?}", char::from(flag));
+            assert_eq!(found[1], "x file 1");
+        }
+    }
+}
+
+#[test]
 fn a_long_name_that_is_cut_at_a_slash_is_no_folder() {
     let long = format!("{}/keys.rs", "f".repeat(99));
     let tar = TarMaker::new()
