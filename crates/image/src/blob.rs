@@ -59,7 +59,7 @@ pub(crate) fn scan_blob(
     progress: &dyn Progress,
     interrupt: &AtomicBool,
 ) -> Result<ScannedBlob, ImageError> {
-    let read = read_blob(blob, stored, progress, interrupt, scan_tar)?;
+    let read = read_blob(blob, stored, progress, interrupt, |tar| scan_tar(tar, interrupt))?;
     Ok(ScannedBlob {
         digest: read.digest,
         compression: read.compression,
@@ -94,14 +94,14 @@ pub(crate) fn read_blob<T>(
         Ok(unpacked) => unpacked,
         Err(Stop::Failed(error)) => return Err(error),
         Err(Stop::NotWanted) => {
-            let error = taken.err().map_or_else(String::new, |error| chain(&error));
-            return Err(ImageError::corrupt(blob.what, error));
+            let error = taken.err().map(|error| take_error(blob.what, &error));
+            return Err(error.unwrap_or_else(|| ImageError::corrupt(blob.what, "nobody read it to its end")));
         }
     };
     Ok(ReadBlob {
         digest,
         compression,
-        taken: taken.map_err(|error| ImageError::corrupt(blob.what, chain(&error)))?,
+        taken: taken.map_err(|error| take_error(blob.what, &error))?,
     })
 }
 
@@ -128,6 +128,13 @@ fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", chain(source)),
         None => error.to_string(),
+    }
+}
+
+fn take_error(what: &str, error: &ScanError) -> ImageError {
+    match error {
+        ScanError::Stopped => ImageError::Interrupted,
+        error => ImageError::corrupt(what, chain(error)),
     }
 }
 
