@@ -4,7 +4,10 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -12,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::{
     BlobDigest, ImageError, Layer, Progress,
-    decompress::{Compression, decompress},
+    decompress::{Compression, check_ratio, decompress},
     digest::Hasher,
     layer::{ScanError, scan_tar},
 };
@@ -23,10 +26,6 @@ const CHUNK_BYTES: usize = 256 << 10;
 const CHUNKS: usize = 8;
 /// What is read in one go.
 const READ_BYTES: usize = 128 << 10;
-/// A tar is refused when it is longer than this, and by that much longer than its blob. gzip cannot compress so well; zstd
-/// can, and then a few bytes would keep us busy for days.
-const BOMB_BYTES: u64 = 1 << 30;
-const BOMB_RATIO: u64 = 2000;
 
 /// A blob that was read.
 #[derive(Debug)]
@@ -60,7 +59,7 @@ pub(crate) fn scan_blob(
     progress: &dyn Progress,
     interrupt: &AtomicBool,
 ) -> Result<ScannedBlob, ImageError> {
-    let read = read_blob(blob, stored, progress, interrupt, scan_tar)?;
+    let read = read_blob(blob, stored, progress, interrupt, |tar| scan_tar(tar, interrupt))?;
     Ok(ScannedBlob {
         digest: read.digest,
         compression: read.compression,
@@ -95,14 +94,14 @@ pub(crate) fn read_blob<T>(
         Ok(unpacked) => unpacked,
         Err(Stop::Failed(error)) => return Err(error),
         Err(Stop::NotWanted) => {
-            let error = taken.err().map_or_else(String::new, |error| chain(&error));
-            return Err(ImageError::corrupt(blob.what, error));
+            let error = taken.err().map(|error| take_error(blob.what, &error));
+            return Err(error.unwrap_or_else(|| ImageError::corrupt(blob.what, "nobody read it to its end")));
         }
     };
     Ok(ReadBlob {
         digest,
         compression,
-        taken: taken.map_err(|error| ImageError::corrupt(blob.what, chain(&error)))?,
+        taken: taken.map_err(|error| take_error(blob.what, &error))?,
     })
 }
 
@@ -132,6 +131,13 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
 }
 
+fn take_error(what: &str, error: &ScanError) -> ImageError {
+    match error {
+        ScanError::Stopped => ImageError::Interrupted,
+        error => ImageError::corrupt(what, chain(error)),
+    }
+}
+
 fn read_error(what: &str, source: io::Error, interrupt: &AtomicBool) -> ImageError {
     match interrupt.load(Ordering::Relaxed) {
         true => ImageError::Interrupted,
@@ -156,6 +162,7 @@ fn unpack<R: Read + Send>(
     spare: Receiver<Vec<u8>>,
 ) -> Result<(BlobDigest, Compression), Stop> {
     let interrupt = stored.interrupt;
+    let read_bytes = Arc::clone(&stored.bytes);
     let failed = |error| Stop::Failed(read_error(blob.what, error, interrupt));
     let mut input = BufReader::with_capacity(READ_BYTES, &mut stored);
     let (compression, mut stream) = decompress(&mut input).map_err(failed)?;
@@ -169,10 +176,9 @@ fn unpack<R: Read + Send>(
             break;
         }
         tar_bytes += read;
-        if tar_bytes > BOMB_BYTES && tar_bytes / BOMB_RATIO > blob.size_bytes {
-            let limit = format!("{BOMB_RATIO} times its {} compressed bytes", blob.size_bytes);
-            return Err(Stop::Failed(ImageError::too_large(blob.what, limit)));
-        }
+        // What was read tells; the length that is said may be a lie until all is read.
+        let stored_bytes = read_bytes.load(Ordering::Relaxed);
+        check_ratio(blob.what, tar_bytes, stored_bytes).map_err(Stop::Failed)?;
         full.send(chunk).map_err(|_| Stop::NotWanted)?;
     }
     drop(stream);
@@ -189,7 +195,7 @@ fn unpack<R: Read + Send>(
 struct Stored<'a, R> {
     inner: R,
     hasher: Hasher,
-    bytes: u64,
+    bytes: Arc<AtomicU64>,
     progress: &'a dyn Progress,
     interrupt: &'a AtomicBool,
 }
@@ -200,7 +206,7 @@ impl<'a, R: Read> Stored<'a, io::Take<R>> {
             // One more shows that there are more.
             inner: inner.take(blob.size_bytes.saturating_add(1)),
             hasher: Hasher::new(),
-            bytes: 0,
+            bytes: Arc::default(),
             progress,
             interrupt,
         }
@@ -210,9 +216,10 @@ impl<'a, R: Read> Stored<'a, io::Take<R>> {
 impl<R> Stored<'_, R> {
     /// The digest, when the length is right.
     fn finish(self, blob: StoredBlob<'_>) -> Result<BlobDigest, ImageError> {
-        let reason = match self.bytes.cmp(&blob.size_bytes) {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        let reason = match bytes.cmp(&blob.size_bytes) {
             std::cmp::Ordering::Equal => return Ok(self.hasher.finish()),
-            std::cmp::Ordering::Less => format!("it has {} bytes, not {}", self.bytes, blob.size_bytes),
+            std::cmp::Ordering::Less => format!("it has {bytes} bytes, not {}", blob.size_bytes),
             std::cmp::Ordering::Greater => format!("it has more than {} bytes", blob.size_bytes),
         };
         Err(ImageError::corrupt(blob.what, reason))
@@ -226,7 +233,7 @@ impl<R: Read> Read for Stored<'_, R> {
         }
         let read = self.inner.read(into)?;
         self.hasher.update(&into[..read]);
-        self.bytes += read as u64;
+        self.bytes.fetch_add(read as u64, Ordering::Relaxed);
         self.progress.advance(read as u64);
         Ok(read)
     }
@@ -340,7 +347,8 @@ mod tests {
         });
         let mut bomb = zstd::bulk::compress(&head, 1).unwrap();
         (0..15).for_each(|_| bomb.extend_from_slice(&zeros));
-        let error = scan(&bomb, bomb.len() as u64).unwrap_err();
+        // Its manifest may say that it is large.
+        let error = scan(&bomb, 1 << 40).unwrap_err();
         assert!(matches!(error, ImageError::TooLarge { .. }), "{error}");
     }
 

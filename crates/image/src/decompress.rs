@@ -4,7 +4,12 @@ use std::io::{self, BufRead, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::manifest::media_type;
+use crate::{ImageError, manifest::media_type};
+
+/// What is unpacked is refused when it is longer than this, and by that much longer than what is stored. gzip cannot
+/// compress so well; zstd can, and then a few bytes would keep us busy for days.
+const BOMB_BYTES: u64 = 1 << 30;
+const BOMB_RATIO: u64 = 2000;
 
 /// A decompressing stream over `input`, and what it is compressed by. gzip may have several members, zstd several frames,
 /// some of which may hold no data.
@@ -22,6 +27,17 @@ pub(crate) fn decompress<'a>(
         Compression::None => Box::new(input),
     };
     Ok((compression, stream))
+}
+
+/// Refuses what unpacks to more than anybody compresses.
+pub(crate) fn check_ratio(what: &str, unpacked_bytes: u64, stored_bytes: u64) -> Result<(), ImageError> {
+    match unpacked_bytes > BOMB_BYTES && unpacked_bytes / BOMB_RATIO > stored_bytes {
+        true => {
+            let limit = format!("{BOMB_RATIO} times its {stored_bytes} compressed bytes");
+            Err(ImageError::too_large(what, limit))
+        }
+        false => Ok(()),
+    }
 }
 
 /// Whether bytes that start so are compressed.

@@ -231,13 +231,10 @@ fn meta(entry: Entry<'_>, ignore: Ignore) -> Metadata {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        layer::scan_tar,
-        testing::{Head, TarMaker},
-    };
+    use crate::testing::{Head, TarMaker, scan};
 
     fn layer(tar: TarMaker) -> Layer {
-        scan_tar(&tar.finish()[..]).unwrap()
+        scan(&tar.finish())
     }
 
     fn compare(old: TarMaker, new: TarMaker, ignore: Ignore) -> Vec<String> {

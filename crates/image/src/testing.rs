@@ -9,9 +9,9 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 
 use crate::{
-    Access, BlobDigest, DiffId, Image, ImageError, LayerBlob, LoadedImage, NoCache, NoCredentials, Platform,
-    ReadOptions, Reference, Registries, RegistryOptions, Silent, Source, decompress::decompress, open_source,
-    read_images,
+    Access, BlobDigest, DiffId, Image, ImageError, Layer, LayerBlob, LoadedImage, NoCache, NoCredentials,
+    Platform, ReadOptions, Reference, Registries, RegistryOptions, Silent, Source, decompress::decompress,
+    layer::scan_tar, open_source, read_images,
 };
 
 /// Makes a tar header by header, including ones that no tool writes.
@@ -144,6 +144,11 @@ fn record(key: &str, value: &str) -> String {
         length = rest + length.to_string().len();
     }
     format!("{length} {key}={value}\n")
+}
+
+/// The layer that a tar is.
+pub(crate) fn scan(tar: &[u8]) -> Layer {
+    scan_tar(tar, &AtomicBool::new(false)).unwrap()
 }
 
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -139,10 +139,7 @@ fn kind_without_target(kind: EntryKind<'_>) -> EntryKind<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        layer::scan_tar,
-        testing::{Head, TarMaker},
-    };
+    use crate::testing::{Head, TarMaker, scan};
 
     #[test]
     fn every_difference_is_seen() {
@@ -174,12 +171,12 @@ mod tests {
             file(Head::default()).hard_link("b", "a").hard_link("c", "a"),
             file(Head::default()).symlink("b", "a"),
         ];
-        let expected = scan_tar(&expected[..]).unwrap();
+        let expected = scan(&expected);
         let tree = Tree::merge([Some(&expected)]).unwrap();
         assert_eq!(first_difference(&tree, &tree, Times::Keep), None);
         for (number, tar) in different.into_iter().enumerate() {
             let tar = tar.finish();
-            let actual = scan_tar(&tar[..]).unwrap();
+            let actual = scan(&tar);
             let actual = Tree::merge([Some(&actual)]).unwrap();
             assert!(
                 first_difference(&tree, &actual, Times::Keep).is_some(),

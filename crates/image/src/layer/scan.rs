@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     io::{self, BufRead},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use super::{
@@ -19,6 +20,8 @@ use crate::{
 /// A sparse file with more bytes in holes than this is not hashed with its zeros, but with the places of its data: an image
 /// may claim petabytes of them.
 const MAX_HOLE_BYTES: u64 = 1 << 30;
+/// The most zeros that are hashed for the holes of one layer: a header of 512 bytes may ask for a GiB.
+const HOLE_BUDGET_BYTES: u64 = 16 << 30;
 
 /// Why a tar is no layer.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +32,10 @@ pub(crate) enum ScanError {
     Path { path: String, problem: PathProblem },
     #[error("more than {0}")]
     Full(#[from] Full),
+    #[error("its sparse files have more than {} GiB in holes", HOLE_BUDGET_BYTES >> 30)]
+    Holes,
+    #[error("stopped on request")]
+    Stopped,
 }
 
 impl ScanError {
@@ -40,8 +47,22 @@ impl ScanError {
     }
 }
 
+/// The zeros of holes that may still be hashed.
+struct Holes<'a> {
+    budget_bytes: u64,
+    interrupt: &'a AtomicBool,
+}
+
 /// Reads a tar to its last byte.
-pub(crate) fn scan_tar(input: impl BufRead) -> Result<Layer, ScanError> {
+pub(crate) fn scan_tar(input: impl BufRead, interrupt: &AtomicBool) -> Result<Layer, ScanError> {
+    let mut holes = Holes {
+        budget_bytes: HOLE_BUDGET_BYTES,
+        interrupt,
+    };
+    scan_with_holes(input, &mut holes)
+}
+
+fn scan_with_holes(input: impl BufRead, holes: &mut Holes<'_>) -> Result<Layer, ScanError> {
     let mut input = Hashed {
         inner: input,
         hasher: Hasher::new(),
@@ -51,7 +72,7 @@ pub(crate) fn scan_tar(input: impl BufRead) -> Result<Layer, ScanError> {
     let mut tar = TarReader::new(&mut input);
     let mut builder = LayerBuilder::default();
     while let Some(entry) = tar.next()? {
-        add(&mut builder, &mut tar, &entry)?;
+        add(&mut builder, &mut tar, &entry, holes)?;
     }
     // Whatever follows the end of the archive has a part in the digest.
     io::copy(&mut input, &mut io::sink()).map_err(TarError::Io)?;
@@ -62,6 +83,7 @@ fn add(
     builder: &mut LayerBuilder,
     tar: &mut TarReader<impl BufRead>,
     entry: &tar::Entry,
+    holes: &mut Holes<'_>,
 ) -> Result<(), ScanError> {
     let path = clean(&entry.path)?;
     let (folder, name) = split_last(&path);
@@ -90,7 +112,7 @@ fn add(
             },
         ) => EntryKind::File {
             size_bytes,
-            content: hash_body(tar, hole_bytes)?,
+            content: hash_body(tar, hole_bytes, holes)?,
         },
         (None, Kind::HardLink(to)) => {
             target = clean(to)?;
@@ -124,24 +146,37 @@ fn clean(raw: &[u8]) -> Result<Cow<'_, [u8]>, ScanError> {
     clean_path(raw).map_err(|problem| ScanError::path(raw, problem))
 }
 
-fn hash_body(tar: &mut TarReader<impl BufRead>, hole_bytes: u64) -> Result<ContentId, TarError> {
+fn hash_body(
+    tar: &mut TarReader<impl BufRead>,
+    hole_bytes: u64,
+    holes: &mut Holes<'_>,
+) -> Result<ContentId, ScanError> {
     const ZEROS: [u8; 4096] = [0; 4096];
+    let is_hashed_whole = hole_bytes <= MAX_HOLE_BYTES;
+    if is_hashed_whole {
+        let left = holes.budget_bytes.checked_sub(hole_bytes);
+        holes.budget_bytes = left.ok_or(ScanError::Holes)?;
+    }
+    let is_stopped = || holes.interrupt.load(Ordering::Relaxed);
     let mut hasher = Hasher::new();
     tar.read_body(|piece| match piece {
         Piece::Data(bytes) => hasher.update(bytes),
-        Piece::Hole(length) if hole_bytes > MAX_HOLE_BYTES => {
+        Piece::Hole(length) if !is_hashed_whole => {
             hasher.update(b"hole");
             hasher.update(&length.to_le_bytes());
         }
         Piece::Hole(mut length) => {
-            while length > 0 {
+            while length > 0 && !is_stopped() {
                 let zeros = length.min(ZEROS.len() as u64);
                 hasher.update(&ZEROS[..zeros as usize]);
                 length -= zeros;
             }
         }
     })?;
-    Ok(hasher.finish())
+    match is_stopped() {
+        true => Err(ScanError::Stopped),
+        false => Ok(hasher.finish()),
+    }
 }
 
 /// The same whatever their order.

@@ -205,13 +205,10 @@ fn below_mut<'t, 'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{layer::scan_tar, testing::TarMaker};
+    use crate::testing::{TarMaker, scan};
 
     fn count(layers: Vec<TarMaker>) -> DiveMetrics {
-        let layers: Vec<_> = layers
-            .into_iter()
-            .map(|tar| scan_tar(&tar.finish()[..]).unwrap())
-            .collect();
+        let layers: Vec<_> = layers.into_iter().map(|tar| scan(&tar.finish())).collect();
         DiveMetrics::of(layers.iter().map(Some))
     }
 

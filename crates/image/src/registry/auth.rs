@@ -33,11 +33,10 @@ impl Authorization {
 }
 
 impl Registries {
-    /// Does what the registry at `url` asks for in its refusal.
+    /// Does what the registry asks for in its refusal.
     pub(super) fn log_in(
         &self,
         reference: &RegistryReference,
-        url: &Url,
         refusal: &Response,
     ) -> Result<Authorization, Attempt> {
         let refused = |reason: &str| ImageError::Refused {
@@ -52,7 +51,7 @@ impl Registries {
             .filter_map(|value| Challenge::parse(value.to_str().ok()?))
             .collect();
         if let Some(challenge) = challenges.iter().find(|challenge| challenge.is("bearer")) {
-            return self.fetch_token(reference, url, challenge, login);
+            return self.fetch_token(reference, challenge, login);
         }
         if !challenges.iter().any(|challenge| challenge.is("basic")) {
             return Err(refused("the registry wants a kind of login that is not known here").into());
@@ -68,7 +67,6 @@ impl Registries {
     fn fetch_token(
         &self,
         reference: &RegistryReference,
-        registry: &Url,
         challenge: &Challenge,
         login: Option<Login>,
     ) -> Result<Authorization, Attempt> {
@@ -80,7 +78,7 @@ impl Registries {
         let mut url = Url::parse(realm)
             .map_err(|_| refused(format!("the registry names {realm:?} as the place for tokens")))?;
         // What is known of the user must not become readable on its way.
-        if url.scheme() != "https" && registry.scheme() == "https" {
+        if !self.is_safe(&url) {
             return Err(refused(format!("its tokens come from {url}, which has no TLS")).into());
         }
         let service = challenge.parameter("service").unwrap_or_default();

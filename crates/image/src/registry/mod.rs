@@ -15,7 +15,7 @@ use std::{
 };
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header, redirect};
-use url::Url;
+use url::{Position, Url};
 
 pub use login::{Credentials, DockerConfig, Login, NoCredentials};
 
@@ -159,9 +159,11 @@ impl Registries {
                 }
                 return Ok(response);
             }
-            if status == StatusCode::UNAUTHORIZED && !has_logged_in && is_registry {
+            // Who answers may be a host that the registry redirects to: it is not to learn the registry's login.
+            let is_own_answer = is_registry && response.url().origin() == question.url.origin();
+            if status == StatusCode::UNAUTHORIZED && !has_logged_in && is_own_answer {
                 has_logged_in = true;
-                authorization = Some(self.log_in(reference, &question.url, &response)?);
+                authorization = Some(self.log_in(reference, &response)?);
                 continue;
             }
             return Err(failure(question.what.clone(), &response));
@@ -186,13 +188,22 @@ impl Registries {
     fn url(&self, reference: &RegistryReference, path: &str) -> Result<Url, ImageError> {
         let (host, scheme) = match reference.host.as_str() {
             host if host == DOCKER_HUB.0 => (DOCKER_HUB.1, "https"),
-            host if is_loopback(host) || self.options.plain_http.iter().any(|plain| plain == host) => {
-                (host, "http")
-            }
+            host if self.is_plain_http(host) => (host, "http"),
             host => (host, "https"),
         };
         let text = format!("{scheme}://{host}/v2/{}/{path}", reference.repository);
         Url::parse(&text).map_err(|error| ImageError::unsupported(text, error.to_string()))
+    }
+
+    /// Whether `host`, with its port, is spoken to without TLS.
+    fn is_plain_http(&self, host: &str) -> bool {
+        is_loopback(host) || self.options.plain_http.iter().any(|plain| plain == host)
+    }
+
+    /// Whether nobody can read on its way what is sent to `url`, or the user does not mind.
+    fn is_safe(&self, url: &Url) -> bool {
+        let host = &url[Position::BeforeHost..Position::AfterPort];
+        url.scheme() == "https" || url.scheme() == "http" && self.is_plain_http(host)
     }
 
     /// Waits for `future` as long as there is hope and nobody wants to stop.

@@ -13,6 +13,7 @@ use super::*;
 #[derive(Debug, Clone)]
 struct Asked {
     line: String,
+    host: String,
     authorization: Option<String>,
     range: Option<String>,
 }
@@ -59,6 +60,7 @@ fn read_request(stream: &TcpStream) -> Asked {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let mut asked = Asked {
         line: lines.next().unwrap_or_default(),
+        host: String::new(),
         authorization: None,
         range: None,
     };
@@ -66,6 +68,7 @@ fn read_request(stream: &TcpStream) -> Asked {
         if let Some((name, value)) = line.split_once(": ") {
             match name.to_ascii_lowercase().as_str() {
                 "authorization" => asked.authorization = Some(value.to_owned()),
+                "host" => value.clone_into(&mut asked.host),
                 "range" => asked.range = Some(value.to_owned()),
                 _ => {}
             }
@@ -231,6 +234,51 @@ fn a_redirect_to_another_host_is_not_told_the_login() {
     body.read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes, b"blob");
     assert!(storage.asked()[0].authorization.is_none());
+}
+
+#[test]
+fn a_redirect_to_another_host_cannot_ask_for_the_login() {
+    for scheme in ["Bearer", "Basic"] {
+        let thief = Server::start(move |asked, _| match asked.line.contains("/token") {
+            true => answer("200 OK", "", br#"{"token":"t"}"#),
+            false => {
+                let realm = format!("http://{}/token", asked.host);
+                let challenge = format!("www-authenticate: {scheme} realm=\"{realm}\"\r\n");
+                answer("401 Unauthorized", &challenge, b"")
+            }
+        });
+        let target = thief.host.replace("127.0.0.1", "localhost");
+        let location = format!("location: http://{target}/blob\r\n");
+        let server = Server::start(move |_, _| answer("307 Temporary Redirect", &location, b""));
+        let error = manifest(&registries(Known), &server).unwrap_err();
+        assert!(matches!(error, ImageError::Refused { .. }), "{error}");
+        assert_eq!(thief.asked().len(), 1, "{scheme}");
+        assert_eq!(server.asked().len(), 1, "{scheme}");
+    }
+}
+
+#[test]
+fn tokens_come_without_tls_from_this_machine_and_from_hosts_that_may() {
+    let server = Server::start(|_, _| {
+        let challenge = "www-authenticate: Bearer realm=\"http://tokens.invalid/token\"\r\n";
+        answer("401 Unauthorized", challenge, b"")
+    });
+    let error = manifest(&registries(Known), &server).unwrap_err();
+    assert!(error.to_string().contains("no TLS"), "{error}");
+    for (realm, may) in [
+        ("https://tokens.invalid/token", true),
+        ("http://[::1]:5000/token", true),
+        ("http://plain.example/token", true),
+        ("http://plain.example:5000/token", false),
+        ("http://port.example:5000/token", true),
+        ("http://port.example/token", false),
+        ("http://other.example/token", false),
+        ("ftp://plain.example/token", false),
+    ] {
+        let mut registries = registries(NoCredentials);
+        registries.options.plain_http = vec!["plain.example".to_owned(), "port.example:5000".to_owned()];
+        assert_eq!(registries.is_safe(&Url::parse(realm).unwrap()), may, "{realm}");
+    }
 }
 
 #[test]

@@ -140,12 +140,14 @@ impl<R: BufRead> TarReader<R> {
             let long = pax.link.clone().or(gnu_link);
             long.unwrap_or_else(|| header.link().to_vec())
         };
-        let mut stored = match pax.size {
-            Some(size) => size,
-            None => header.stored_bytes()?,
-        };
+        // What is no file has no body, whatever its size: hard links of old tars say that of the file, and others must not
+        // hide entries.
         let kind = match flag {
             Flag::File | Flag::GnuSparse => {
+                let stored = match pax.size {
+                    Some(size) => size,
+                    None => header.stored_bytes()?,
+                };
                 self.open_body(stored)?;
                 self.sparse = match flag {
                     Flag::GnuSparse => Some(self.gnu_sparse_map(header)?),
@@ -155,7 +157,6 @@ impl<R: BufRead> TarReader<R> {
                     Some(map) => (map.real_bytes, map.hole_bytes()),
                     None => (stored, 0),
                 };
-                stored = 0;
                 Kind::File {
                     size_bytes,
                     hole_bytes,
@@ -175,10 +176,6 @@ impl<R: BufRead> TarReader<R> {
                 unreachable!("these are handled where headers are read")
             }
         };
-        // What has no body may say a size: hard links of old tars give that of the file. Links of PAX archives may carry one.
-        if stored > 0 && !matches!(flag, Flag::HardLink | Flag::Symlink | Flag::Folder) {
-            self.open_body(stored)?;
-        }
         let path = pax.sparse.name.or(pax.path).or(gnu_name);
         Ok(Entry {
             path: path.unwrap_or_else(|| header.name()),

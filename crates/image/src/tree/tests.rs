@@ -5,12 +5,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     ContentId, DiffId, Entry,
-    layer::{LayerBuilder, scan_tar},
-    testing::TarMaker,
+    layer::LayerBuilder,
+    testing::{TarMaker, scan},
 };
 
 fn layer(tar: TarMaker) -> Layer {
-    scan_tar(&tar.finish()[..]).unwrap()
+    scan(&tar.finish())
 }
 
 fn merge(layers: &[Layer]) -> Tree<'_> {

@@ -4,7 +4,7 @@ use super::*;
 use crate::testing::{Head, TarMaker, block, sign};
 
 fn scan(tar: &[u8]) -> Result<Layer, ScanError> {
-    scan_tar(tar)
+    scan_tar(tar, &AtomicBool::new(false))
 }
 
 /// Paths and kinds, for comparison.
@@ -64,6 +64,33 @@ fn every_kind_of_entry_is_known_and_paths_are_clean() {
             "old-folder/"
         ]
     );
+}
+
+#[test]
+fn what_is_no_file_has_no_body_whatever_its_size() {
+    for flag in *b"123456" {
+        let link = if matches!(flag, b'1' | b'2') { "x" } else { "" };
+        let head = Head {
+            name: "sized",
+            flag,
+            link,
+            size: 1024,
+            ..Head::default()
+        };
+        for (notation, tar) in [
+            ("header", TarMaker::new().head(&head)),
+            (
+                "pax",
+                TarMaker::new()
+                    .pax(&[("size", "1024")])
+                    .head(&Head { size: 0, ..head }),
+            ),
+        ] {
+            let found = listing(tar.file("x", b"1"));
+            assert_eq!(found.len(), 2, "{} by {notation}: {found:?}", char::from(flag));
+            assert_eq!(found[1], "x file 1");
+        }
+    }
 }
 
 #[test]
@@ -263,6 +290,28 @@ fn a_hole_of_petabytes_costs_nothing() {
 }
 
 #[test]
+fn many_holes_are_too_much_together_and_end_on_request() {
+    let holes = |count: usize, bytes: &str| {
+        let records = [("GNU.sparse.size", bytes), ("GNU.sparse.map", "0,3")];
+        (0..count)
+            .fold(TarMaker::new(), |tar, _| tar.pax(&records).file("x", b"abc"))
+            .finish()
+    };
+    let scan = |tar: &[u8], is_interrupted| {
+        let mut holes = Holes {
+            budget_bytes: 2000,
+            interrupt: &AtomicBool::new(is_interrupted),
+        };
+        scan_with_holes(tar, &mut holes)
+    };
+    assert!(scan(&holes(2, "1003"), false).is_ok());
+    assert!(matches!(scan(&holes(3, "1003"), false), Err(ScanError::Holes)));
+    let whole = holes(9, "9000000000000000000");
+    assert!(scan(&whole, false).is_ok(), "these are not hashed");
+    assert!(matches!(scan(&holes(1, "1003"), true), Err(ScanError::Stopped)));
+}
+
+#[test]
 fn tricks_are_refused() {
     for (what, tar) in [
         ("leaves the image", TarMaker::new().file("../etc/passwd", b"")),
@@ -328,7 +377,8 @@ fn the_same_tar_has_the_same_digests_whatever_the_buffers() {
     let whole = scan(&tar).unwrap();
     assert_eq!(whole.diff_id(), DiffId::of(&tar));
     for capacity in [1, 7, 512, 1000, 4096] {
-        let layer = scan_tar(io::BufReader::with_capacity(capacity, &tar[..])).unwrap();
+        let input = io::BufReader::with_capacity(capacity, &tar[..]);
+        let layer = scan_tar(input, &AtomicBool::new(false)).unwrap();
         assert_eq!(layer, whole, "{capacity}");
     }
 }
