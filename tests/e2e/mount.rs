@@ -241,7 +241,7 @@ fn what_is_left_after_a_reboot_goes() {
         return;
     };
     let env = &mounts.env;
-    let layers = env.path("out/tree/.headstart-restore-1-0");
+    let layers = env.path("out/tree/.headstart-mount-1-0");
     fs::create_dir_all(layers.join("upper")).unwrap();
     fs::write(layers.join("upper/mine"), "of a tree that was mounted").unwrap();
     let old = mounts.images().join("another-boot/image");

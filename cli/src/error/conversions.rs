@@ -111,6 +111,9 @@ impl From<UnmountError> for CommandError {
             error @ UnmountError::NotMounted { .. } => {
                 CommandError::from_error(Kind::Failed, &error).hint("`mount` lists what is mounted")
             }
+            error @ UnmountError::Link { .. } => {
+                CommandError::from_error(Kind::Failed, &error).hint("name the folder that it leads to")
+            }
             error @ UnmountError::InUse { .. } => CommandError::from_error(Kind::Failed, &error)
                 .hint("end what works in it (`fuser -m` tells), and leave it"),
         }

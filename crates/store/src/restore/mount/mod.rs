@@ -2,13 +2,14 @@
 //!
 //! That file, an image of EROFS, stays in a folder of images. It is mounted out of sight, and above it, where the tree is
 //! to be, overlayfs with layers for changes. The layers lie in the folder that the mount hides, so nothing is beside the
-//! tree. What is left of them when it is unmounted is debris of a restore like any other, never saved, and removed by the
-//! next restore.
+//! tree. They are never saved, and removed by whoever unmounts the tree or mounts another there. A lock of that folder and a
+//! look at its path tell him that nothing is mounted above them.
 
 #[cfg_attr(not(target_os = "linux"), path = "no_attach.rs")]
 mod attach;
 mod image;
 mod images;
+mod lock;
 mod place;
 #[cfg(test)]
 mod tests;

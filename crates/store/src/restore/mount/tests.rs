@@ -4,9 +4,12 @@ use std::{fs, path::PathBuf, sync::atomic::Ordering};
 
 use rustix::mount::UnmountFlags;
 
-use super::{super::tests::populate, *};
+use super::{
+    super::{staging, tests::populate},
+    *,
+};
 use crate::{
-    SaveOptions, SaveOutcome, Saved, save,
+    SaveOptions, SaveOutcome, Saved, dir_handles, save,
     testing::{Bench, manifest, noise, touch, write},
 };
 
@@ -215,7 +218,7 @@ fn a_file_that_an_image_lies_in_may_go() {
 #[test]
 fn what_is_no_mounted_tree_is_not_unmounted() {
     let temp = tempfile::tempdir().unwrap();
-    write(temp.path().join("d/.headstart-restore-1-0/upper/x"), "stays");
+    write(temp.path().join("d/.headstart-mount-1-0/upper/x"), "stays");
     for path in [temp.path().join("d"), "/".into(), "/proc".into()] {
         assert!(
             matches!(unmount(&path), Err(UnmountError::NotMounted { .. })),
@@ -223,7 +226,51 @@ fn what_is_no_mounted_tree_is_not_unmounted() {
             path.display()
         );
     }
-    assert!(temp.path().join("d/.headstart-restore-1-0/upper/x").exists());
+    assert!(temp.path().join("d/.headstart-mount-1-0/upper/x").exists());
+}
+
+#[test]
+fn a_link_to_a_mounted_tree_is_called_a_link() {
+    let temp = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/proc", temp.path().join("link")).unwrap();
+    let error = unmount(&temp.path().join("link")).unwrap_err();
+    assert!(matches!(error, UnmountError::Link { .. }), "{error}");
+}
+
+#[test]
+fn changes_to_a_mounted_tree_are_no_debris() {
+    let Some(mounting) = Mounting::new() else { return };
+    let bench = &mounting.0;
+    write(bench.from().join("d/file"), "content");
+    bench.save("k", &["d"]);
+    fs::create_dir_all(mounting.tree()).unwrap();
+    // As one finds the folder who comes just before the tree is shown.
+    let parent = dir_handles::open_base(&bench.to()).unwrap();
+    let folder = dir_handles::open_base(&mounting.tree()).unwrap();
+    assert_eq!(bench.restore("k").files_mounted, 2);
+    write(mounting.tree().join("mine"), "stays");
+    staging::remove_debris(&folder).unwrap();
+    unmount::remove_changes(&folder, &parent, b"d").unwrap();
+    drop(folder);
+    assert_eq!(fs::read(mounting.tree().join("mine")).unwrap(), b"stays");
+    unmount(&mounting.tree()).unwrap();
+    assert_eq!(fs::read_dir(mounting.tree()).unwrap().count(), 0);
+}
+
+#[test]
+fn changes_to_a_tree_are_neither_saved_nor_removed_where_it_is_not_seen() {
+    let bench = Bench::new();
+    let changes = "d/.headstart-mount-1-0/upper/x";
+    write(bench.from().join("d/file"), "content");
+    write(bench.from().join(changes), "not saved");
+    bench.save("k", &["d"]);
+    bench.restore("k");
+    assert_eq!(manifest(&bench.to().join("d")).len(), 2);
+    write(bench.to().join(changes), "stays");
+    write(bench.to().join("d/mine"), "goes");
+    bench.restore("k");
+    assert!(bench.to().join(changes).exists());
+    assert!(!bench.to().join("d/mine").exists());
 }
 
 #[test]
