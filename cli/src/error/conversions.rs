@@ -93,6 +93,8 @@ impl From<RestoreError> for CommandError {
             RestoreError::Interrupted => CommandError::interrupted(),
             RestoreError::Io(error) => error.into(),
             RestoreError::Store(error) => error.into(),
+            error @ RestoreError::Emptied { .. } => CommandError::from_error(Kind::Failed, &error)
+                .hint("try again; `headstart cache verify` tells what is damaged"),
             error @ RestoreError::InTheStore { .. } => {
                 CommandError::from_error(Kind::Failed, &error).hint("choose another --store or --root")
             }

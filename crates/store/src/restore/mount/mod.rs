@@ -88,7 +88,8 @@ impl Engine<'_> {
     /// Mounts the snapshot where that can be done, and restores it, after saying why, where it cannot.
     pub(super) fn mount_or_restore(&self, images: &Path, id: SnapshotId) -> Result<Applied, RestoreError> {
         self.check_keep()?;
-        match self.mount(&Images::new(images), id) {
+        let mut is_emptied = false;
+        match self.mount(&Images::new(images), id, &mut is_emptied) {
             Ok(applied) => Ok(applied),
             Err(NotMounted::Failed(error)) => Err(error),
             Err(reason) => {
@@ -96,15 +97,24 @@ impl Engine<'_> {
                     reason: reason.to_string(),
                 };
                 self.progress.warn(&warning);
-                let mut applied = self.restore()?;
+                let mut applied = self.restore().map_err(|error| match error {
+                    RestoreError::Store(error) if is_emptied => RestoreError::Emptied { error },
+                    error => error,
+                })?;
                 applied.warnings.push(warning);
                 Ok(applied)
             }
         }
     }
 
-    /// Mounts the snapshot, or leaves the tree on disk as it was; one that was mounted before may be gone.
-    fn mount(&self, images: &Images<'_>, id: SnapshotId) -> Result<Applied, NotMounted> {
+    /// Mounts the snapshot, or leaves the tree on disk as it was; one that was mounted before may be gone, which `is_emptied`
+    /// then tells.
+    fn mount(
+        &self,
+        images: &Images<'_>,
+        id: SnapshotId,
+        is_emptied: &mut bool,
+    ) -> Result<Applied, NotMounted> {
         if self.options.xattrs == Xattrs::Keep && !self.snapshot.xattrs().is_empty() {
             return Err(NotMounted::Xattrs);
         }
@@ -132,7 +142,7 @@ impl Engine<'_> {
         };
         let image = attach::mount_image(&image)?;
         for place in &mut places {
-            place.make_ready(root, self.interrupt)?;
+            place.make_ready(root, self.interrupt, is_emptied)?;
         }
         let mounts: Vec<_> = places
             .iter()

@@ -105,10 +105,18 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
-    /// Takes away what it shows. From here on a failure leaves it empty.
-    pub(super) fn make_ready(&mut self, root: &Path, interrupt: &AtomicBool) -> Result<(), NotMounted> {
+    /// Takes away what it shows, and says so in `is_emptied`: from then on a failure leaves it empty.
+    pub(super) fn make_ready(
+        &mut self,
+        root: &Path,
+        interrupt: &AtomicBool,
+        is_emptied: &mut bool,
+    ) -> Result<(), NotMounted> {
         if let State::Mounted = self.state {
-            self.unmount(root).map_err(|error| match error {
+            let unmounted = self.unmount(root);
+            // The system may also have refused what comes after it.
+            *is_emptied |= matches!(unmounted, Ok(()) | Err(UnmountError::Io(_)));
+            unmounted.map_err(|error| match error {
                 UnmountError::InUse { .. } => NotMounted::InUse(self.path.clone()),
                 UnmountError::NotMounted { .. } => NotMounted::NotEmpty(self.path.clone()),
                 UnmountError::Link { .. } => NotMounted::NoFolder(self.path.clone()),

@@ -156,6 +156,27 @@ fn another_snapshot_takes_the_place_of_a_mounted_one() {
 }
 
 #[test]
+fn a_tree_that_is_gone_is_no_miss() {
+    let Some(mounting) = Mounting::new() else { return };
+    let bench = &mounting.0;
+    write(bench.from().join("d/file"), "one");
+    bench.save("one", &["d"]);
+    write(bench.from().join("d/file"), "the other");
+    let other = bench.save("other", &["d"]).snapshot;
+    bench.restore("one");
+    // One in which the folder to be shown is missing.
+    let path = bench.images.as_ref().unwrap().join(other.to_string());
+    let image = fs::File::create(path).unwrap();
+    let nothing = crate::Tree::default();
+    let layout = Layout::new(&nothing).unwrap();
+    layout.write_head(image::owner(), &image).unwrap();
+    bench.store.corrupt_ranges.store(true, Ordering::SeqCst);
+    let error = bench.try_restore("other", &[]).unwrap_err();
+    assert!(!error.is_like_a_miss(), "{error}");
+    assert_eq!(fs::read_dir(mounting.tree()).unwrap().count(), 0);
+}
+
+#[test]
 fn several_roots_are_mounted_from_one_image() {
     let Some(mounting) = Mounting::new() else { return };
     let bench = &mounting.0;
