@@ -263,4 +263,6 @@ fn what_is_not_mounted_is_not_unmounted() {
         .code(1)
         .says("no snapshot is mounted at d");
     let _ = env.run(["unmount", "gone"]).code(1).says("gone");
+    std::os::unix::fs::symlink("d", env.path("link")).unwrap();
+    let _ = env.run(["unmount", "link"]).code(1).says("link is a link");
 }

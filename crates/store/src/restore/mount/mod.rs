@@ -15,7 +15,7 @@ mod place;
 mod tests;
 mod unmount;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use headstart_digest::SnapshotId;
 use headstart_fs::{AtPath as _, PathError, RelPath};
@@ -44,6 +44,8 @@ enum NotMounted {
     InUse(RelPath),
     #[error("images have no extended attributes")]
     Xattrs,
+    #[error("others may write to {}", .0.display())]
+    Shared(PathBuf),
     #[error(transparent)]
     Unfit(#[from] Unfit),
     #[error("{}", explain(*.0))]

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     SaveOptions, SaveOutcome, Saved, dir_handles, save,
-    testing::{Bench, manifest, noise, touch, write},
+    testing::{Bench, chmod, manifest, noise, touch, write},
 };
 
 /// A bench that mounts below `to`, and leaves nothing mounted.
@@ -312,6 +312,26 @@ fn what_cannot_be_mounted_is_restored() {
         matches!(&restored.warnings[..], [Warning::NotMounted { reason }] if reason == "file is not a folder")
     );
     assert!(bench.to().join("file").exists());
+}
+
+#[test]
+fn images_where_others_may_write_are_not_believed() {
+    let mounting = Mounting::new_anyway();
+    let bench = &mounting.0;
+    let images = bench.images.as_ref().unwrap();
+    write(bench.from().join("d/file"), "content");
+    let snapshot = bench.save("k", &["d"]).snapshot;
+    write(images.join(snapshot.to_string()), "planted");
+    for mode in [0o720, 0o702] {
+        chmod(images, mode);
+        let restored = bench.restore("k");
+        assert_eq!(restored.files_mounted, 0);
+        let Some(Warning::NotMounted { reason }) = restored.warnings.first() else {
+            panic!("{restored:?}");
+        };
+        assert!(reason.starts_with("others may write to "), "{reason}");
+        fs::remove_dir_all(bench.to()).unwrap();
+    }
 }
 
 #[test]
