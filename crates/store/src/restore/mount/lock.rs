@@ -9,8 +9,8 @@ use rustix::{
 
 /// Before it is tried again.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Some ten seconds. To mount takes far less.
-const TRIES: u32 = 500;
+/// Some ten seconds: to mount takes far less. Tests wait for one.
+const TRIES: u32 = if cfg!(test) { 50 } else { 500 };
 
 /// Locks an open folder until it is closed; whether nobody else has it locked.
 pub(super) fn lock(folder: impl AsFd) -> Result<bool> {

@@ -315,6 +315,20 @@ fn what_cannot_be_mounted_is_restored() {
 }
 
 #[test]
+fn a_folder_that_somebody_else_has_locked_is_not_waited_for_forever() {
+    let mounting = Mounting::new_anyway();
+    let bench = &mounting.0;
+    write(bench.from().join("d/file"), "content");
+    bench.save("k", &["d"]);
+    fs::create_dir_all(mounting.tree()).unwrap();
+    let folder = dir_handles::open_base(&mounting.tree()).unwrap();
+    assert!(lock::lock(&folder).unwrap());
+    let restored = bench.restore("k");
+    assert!(matches!(&restored.warnings[..], [Warning::NotMounted { reason }] if reason == "d is in use"));
+    assert_eq!(manifest(&bench.from().join("d")), manifest(&mounting.tree()));
+}
+
+#[test]
 fn images_where_others_may_write_are_not_believed() {
     let mounting = Mounting::new_anyway();
     let bench = &mounting.0;
