@@ -241,7 +241,7 @@ fn what_is_left_after_a_reboot_goes() {
         return;
     };
     let env = &mounts.env;
-    let layers = env.path("out/tree/.headstart-restore-1-0");
+    let layers = env.path("out/tree/.headstart-mount-1-0");
     fs::create_dir_all(layers.join("upper")).unwrap();
     fs::write(layers.join("upper/mine"), "of a tree that was mounted").unwrap();
     let old = mounts.images().join("another-boot/image");
@@ -263,4 +263,6 @@ fn what_is_not_mounted_is_not_unmounted() {
         .code(1)
         .says("no snapshot is mounted at d");
     let _ = env.run(["unmount", "gone"]).code(1).says("gone");
+    std::os::unix::fs::symlink("d", env.path("link")).unwrap();
+    let _ = env.run(["unmount", "link"]).code(1).says("link is a link");
 }

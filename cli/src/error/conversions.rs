@@ -93,6 +93,8 @@ impl From<RestoreError> for CommandError {
             RestoreError::Interrupted => CommandError::interrupted(),
             RestoreError::Io(error) => error.into(),
             RestoreError::Store(error) => error.into(),
+            error @ RestoreError::Emptied { .. } => CommandError::from_error(Kind::Failed, &error)
+                .hint("try again; `headstart cache verify` tells what is damaged"),
             error @ RestoreError::InTheStore { .. } => {
                 CommandError::from_error(Kind::Failed, &error).hint("choose another --store or --root")
             }
@@ -110,6 +112,9 @@ impl From<UnmountError> for CommandError {
             UnmountError::Io(error) => error.into(),
             error @ UnmountError::NotMounted { .. } => {
                 CommandError::from_error(Kind::Failed, &error).hint("`mount` lists what is mounted")
+            }
+            error @ UnmountError::Link { .. } => {
+                CommandError::from_error(Kind::Failed, &error).hint("name the folder that it leads to")
             }
             error @ UnmountError::InUse { .. } => CommandError::from_error(Kind::Failed, &error)
                 .hint("end what works in it (`fuser -m` tells), and leave it"),

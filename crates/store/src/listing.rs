@@ -29,6 +29,8 @@ use crate::{
 /// Names that start so are folders in which a restore builds what it will rename into place. They are never listed, so
 /// that a restore that was killed does not leave its debris in a snapshot.
 pub(crate) const STAGING_PREFIX: &[u8] = b".headstart-restore-";
+/// The same of folders with the changes to a mounted tree. They are never listed either, and seen only when nothing is mounted.
+pub(crate) const LAYERS_PREFIX: &[u8] = b".headstart-mount-";
 
 /// A file, folder, link or something else.
 #[derive(Debug, Clone)]
@@ -206,7 +208,8 @@ impl Walk<'_> {
         while let Some(entry) = folder.read() {
             let entry = entry.at("read the folder", path)?;
             let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." || name.starts_with(STAGING_PREFIX) {
+            let is_own = name.starts_with(STAGING_PREFIX) || name.starts_with(LAYERS_PREFIX);
+            if name == b"." || name == b".." || is_own {
                 continue;
             }
             if self

@@ -166,6 +166,12 @@ pub enum RestoreError {
     /// The store failed, or what it gave is corrupt.
     #[error(transparent)]
     Store(StoreError),
+    /// The store failed after the tree that was mounted there before had been taken away.
+    #[error("the tree that was mounted is gone, and the one to follow it did not come: {error}")]
+    Emptied {
+        /// What the store says.
+        error: StoreError,
+    },
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,

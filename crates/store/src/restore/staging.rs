@@ -17,7 +17,7 @@ use rustix::{
 use super::set_back::{Before, Made};
 use crate::{
     dir_handles::{self, DIRECTORY},
-    listing::STAGING_PREFIX,
+    listing::{LAYERS_PREFIX, STAGING_PREFIX},
 };
 
 /// A staging folder, removed with all that is in it when dropped.
@@ -66,10 +66,22 @@ impl Staging {
     /// Makes a staging folder in a folder, after removing debris there. `before` is that folder as it is to be should
     /// nothing be published.
     pub(super) fn create(before: Before) -> rustix::io::Result<Self> {
+        remove_debris(before.folder())?;
+        Staging::create_named(before, STAGING_PREFIX)
+    }
+
+    /// Makes a folder for the changes to a tree that is to be mounted above a folder, after removing debris and old changes
+    /// there, as [`remove_layers`] may.
+    pub(super) fn create_layers(before: Before) -> rustix::io::Result<Self> {
+        remove_debris(before.folder())?;
+        remove_layers(before.folder())?;
+        Staging::create_named(before, LAYERS_PREFIX)
+    }
+
+    fn create_named(before: Before, prefix: &[u8]) -> rustix::io::Result<Self> {
         let parent = before.folder().clone();
-        remove_debris(&parent)?;
         for attempt in 0u32.. {
-            let mut name = STAGING_PREFIX.to_vec();
+            let mut name = prefix.to_vec();
             name.extend_from_slice(format!("{}-{attempt}", std::process::id()).as_bytes());
             match fs::mkdirat(&parent, &*name, Mode::RWXU) {
                 Ok(()) => {}
@@ -93,7 +105,7 @@ impl Staging {
         &self.folder
     }
 
-    /// Leaves it where it is: debris, from now on, for whoever sees it.
+    /// Leaves it where it is.
     pub(crate) fn keep(mut self) {
         self.is_kept = true;
     }
@@ -131,18 +143,36 @@ fn lock(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<Option<OwnedFd>> {
     Ok(is_same.then_some(folder))
 }
 
-/// Removes what killed restores left, and the changes to a tree that was mounted.
+/// Removes what killed restores left.
 pub(crate) fn remove_debris(parent: &OwnedFd) -> rustix::io::Result<()> {
-    for entry in Dir::read_from(parent)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name.starts_with(STAGING_PREFIX)
-            && let Ok(Some(_lock)) = lock(parent, name)
-        {
-            remove_tree(parent, name)?;
+    for name in names(parent, STAGING_PREFIX)? {
+        if let Ok(Some(_lock)) = lock(parent, &name) {
+            remove_tree(parent, &name)?;
         }
     }
     Ok(())
+}
+
+/// Removes the changes to trees that were mounted above a folder. Only for who has that folder locked and saw that nothing is
+/// mounted above it: a mount that is shown holds no lock of its own.
+pub(super) fn remove_layers(parent: &OwnedFd) -> rustix::io::Result<()> {
+    for name in names(parent, LAYERS_PREFIX)? {
+        remove_tree(parent, &name)?;
+    }
+    Ok(())
+}
+
+/// The names in a folder that start so.
+fn names(folder: &OwnedFd, prefix: &[u8]) -> rustix::io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name.starts_with(prefix) {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
 }
 
 /// Removes a file, link or folder with all that is in it. What is not there is no error; links are not followed.

@@ -1,7 +1,11 @@
 //! Mounting an image, and a layer for changes above it, without a path that somebody could replace meanwhile.
 
 use std::{
-    os::fd::{AsFd, AsRawFd as _, OwnedFd},
+    ffi::OsStr,
+    os::{
+        fd::{AsFd, AsRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
     path::Path,
 };
 
@@ -70,8 +74,10 @@ pub(super) fn show(mount: impl AsFd, folder: impl AsFd) -> Result<()> {
     move_mount(mount, "", folder, "", flags)
 }
 
-/// Takes away the mount at `path` that nobody uses.
-pub(super) fn unmount(path: &Path) -> Result<()> {
+/// Takes away the mount at `name` in an open folder, if nobody uses it.
+pub(super) fn unmount(parent: impl AsFd, name: &[u8]) -> Result<()> {
+    let parent = format!("/proc/self/fd/{}", parent.as_fd().as_raw_fd());
+    let path = Path::new(&parent).join(OsStr::from_bytes(name));
     rustix::mount::unmount(path, UnmountFlags::NOFOLLOW)
 }
 

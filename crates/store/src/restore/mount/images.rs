@@ -2,12 +2,13 @@
 
 use std::{
     fs::{DirBuilder, File},
+    io::ErrorKind,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
 use headstart_digest::SnapshotId;
-use headstart_fs::{AtPath as _, PathError, publish};
+use headstart_fs::{AtPath as _, publish};
 use rustix::{
     fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW},
     io::Errno,
@@ -15,11 +16,7 @@ use rustix::{
 };
 use tempfile::NamedTempFile;
 
-use super::{
-    super::{RestoreError, engine::Engine},
-    NotMounted, attach, image,
-    place::Place,
-};
+use super::{super::engine::Engine, NotMounted, attach, image, place::Place};
 use crate::{Tree, erofs::Layout};
 
 /// A folder of images, named by the snapshots they are of. Each is written once and never changed.
@@ -33,7 +30,11 @@ impl<'a> Images<'a> {
     }
 
     /// Opens the image of a snapshot and marks it as used now; `None` where there is none, or none of this user's.
-    pub(super) fn open(&self, id: SnapshotId) -> Result<Option<File>, PathError> {
+    pub(super) fn open(&self, id: SnapshotId) -> Result<Option<File>, NotMounted> {
+        match self.check() {
+            Err(NotMounted::Io { error }) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            checked => checked?,
+        }
         let path = self.path(id);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match rustix::fs::open(&path, flags, Mode::empty()) {
@@ -55,7 +56,7 @@ impl<'a> Images<'a> {
         engine: &Engine<'_>,
         layout: &Layout<'_>,
         id: SnapshotId,
-    ) -> Result<(File, u64), RestoreError> {
+    ) -> Result<(File, u64), NotMounted> {
         let path = self.path(id);
         let temp = self.create()?;
         let fetched_bytes = image::write(engine, layout, temp.as_file(), temp.path())?;
@@ -79,11 +80,22 @@ impl<'a> Images<'a> {
         self.folder.join(id.to_string())
     }
 
-    fn create(&self) -> Result<NamedTempFile, PathError> {
+    /// What is in the folder is believed: nobody else may put anything there.
+    fn check(&self) -> Result<(), NotMounted> {
+        let stat = rustix::fs::stat(self.folder).at("look at", self.folder)?;
+        let others = Mode::WGRP | Mode::WOTH;
+        if stat.st_uid != geteuid().as_raw() || Mode::from_raw_mode(stat.st_mode).intersects(others) {
+            return Err(NotMounted::Shared(self.folder.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn create(&self) -> Result<NamedTempFile, NotMounted> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(self.folder).at("create", self.folder)?;
-        publish::temp_beside(&self.folder.join("image"))
+        self.check()?;
+        Ok(publish::temp_beside(&self.folder.join("image"))?)
     }
 }
 

@@ -2,19 +2,20 @@
 //!
 //! That file, an image of EROFS, stays in a folder of images. It is mounted out of sight, and above it, where the tree is
 //! to be, overlayfs with layers for changes. The layers lie in the folder that the mount hides, so nothing is beside the
-//! tree. What is left of them when it is unmounted is debris of a restore like any other, never saved, and removed by the
-//! next restore.
+//! tree. They are never saved, and removed by whoever unmounts the tree or mounts another there. A lock of that folder and a
+//! look at its path tell him that nothing is mounted above them.
 
 #[cfg_attr(not(target_os = "linux"), path = "no_attach.rs")]
 mod attach;
 mod image;
 mod images;
+mod lock;
 mod place;
 #[cfg(test)]
 mod tests;
 mod unmount;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use headstart_digest::SnapshotId;
 use headstart_fs::{AtPath as _, PathError, RelPath};
@@ -43,6 +44,8 @@ enum NotMounted {
     InUse(RelPath),
     #[error("images have no extended attributes")]
     Xattrs,
+    #[error("others may write to {}", .0.display())]
+    Shared(PathBuf),
     #[error(transparent)]
     Unfit(#[from] Unfit),
     #[error("{}", explain(*.0))]
@@ -87,7 +90,8 @@ impl Engine<'_> {
     /// Mounts the snapshot where that can be done, and restores it, after saying why, where it cannot.
     pub(super) fn mount_or_restore(&self, images: &Path, id: SnapshotId) -> Result<Applied, RestoreError> {
         self.check_keep()?;
-        match self.mount(&Images::new(images), id) {
+        let mut is_emptied = false;
+        match self.mount(&Images::new(images), id, &mut is_emptied) {
             Ok(applied) => Ok(applied),
             Err(NotMounted::Failed(error)) => Err(error),
             Err(reason) => {
@@ -95,15 +99,24 @@ impl Engine<'_> {
                     reason: reason.to_string(),
                 };
                 self.progress.warn(&warning);
-                let mut applied = self.restore()?;
+                let mut applied = self.restore().map_err(|error| match error {
+                    RestoreError::Store(error) if is_emptied => RestoreError::Emptied { error },
+                    error => error,
+                })?;
                 applied.warnings.push(warning);
                 Ok(applied)
             }
         }
     }
 
-    /// Mounts the snapshot, or leaves the tree on disk as it was; one that was mounted before may be gone.
-    fn mount(&self, images: &Images<'_>, id: SnapshotId) -> Result<Applied, NotMounted> {
+    /// Mounts the snapshot, or leaves the tree on disk as it was; one that was mounted before may be gone, which `is_emptied`
+    /// then tells.
+    fn mount(
+        &self,
+        images: &Images<'_>,
+        id: SnapshotId,
+        is_emptied: &mut bool,
+    ) -> Result<Applied, NotMounted> {
         if self.options.xattrs == Xattrs::Keep && !self.snapshot.xattrs().is_empty() {
             return Err(NotMounted::Xattrs);
         }
@@ -131,7 +144,7 @@ impl Engine<'_> {
         };
         let image = attach::mount_image(&image)?;
         for place in &mut places {
-            place.make_ready(root, self.interrupt)?;
+            place.make_ready(root, self.interrupt, is_emptied)?;
         }
         let mounts: Vec<_> = places
             .iter()

@@ -1,9 +1,6 @@
 //! Systems that mount no images.
 
-use std::{
-    os::fd::{AsFd, OwnedFd},
-    path::Path,
-};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
 
@@ -26,7 +23,7 @@ pub(super) fn show(_mount: impl AsFd, _folder: impl AsFd) -> Result<()> {
     Err(Errno::NODEV)
 }
 
-pub(super) fn unmount(_path: &Path) -> Result<()> {
+pub(super) fn unmount(_parent: impl AsFd, _name: &[u8]) -> Result<()> {
     Err(Errno::NODEV)
 }
 

@@ -8,14 +8,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use headstart_fs::{AtPath as _, RelPath};
-use rustix::{
-    fs::{self, Dir, FlockOperation, Mode},
-    io::Errno,
-};
+use rustix::fs::{self, Dir, Mode};
 
 use super::{
     super::{
@@ -24,13 +20,14 @@ use super::{
         set_back::Before,
         staging::{self, Staging},
     },
-    NotMounted, attach,
-    unmount::{UnmountError, unmount},
+    NotMounted, attach, lock,
+    unmount::{UnmountError, unmount, unmount_in},
 };
-use crate::{Node, NodeKind, dir_handles::DIRECTORY};
-
-/// Before it is looked again whether somebody has finished mounting.
-const PAUSE: Duration = Duration::from_millis(20);
+use crate::{
+    Node, NodeKind,
+    dir_handles::{self, DIRECTORY},
+    on_disk,
+};
 
 /// A folder among the layers.
 const REHEARSAL: &[u8] = b"rehearsal";
@@ -55,8 +52,8 @@ enum State {
 }
 
 impl<'a> Place<'a> {
-    /// Finds or makes the folder at `path` below `root`, which must be empty or show a snapshot. Waits for others who are
-    /// mounting there.
+    /// Finds or makes the folder at `path` below `root`, which must be empty or show a snapshot. Waits a while for
+    /// others who are mounting there.
     pub(super) fn find(
         node: &'a Node,
         path: RelPath,
@@ -70,23 +67,23 @@ impl<'a> Place<'a> {
         let shown = path.join_to(root);
         let mut inside = path.clone();
         inside.push(b"layers").expect("it is a plain name");
-        let state = loop {
+        let state = lock::wait_for(|| {
             if interrupt.load(Ordering::Relaxed) {
-                return Err(RestoreError::Interrupted.into());
+                return Err(NotMounted::from(RestoreError::Interrupted));
             }
             let folder = match made.open_parent(root, &inside) {
                 Err(error) if error.kind() == ErrorKind::NotADirectory => {
-                    return Err(NotMounted::NotEmpty(path));
+                    return Err(NotMounted::NotEmpty(path.clone()));
                 }
                 opened => opened?,
             };
             if attach::is_ours(&folder).at("look at", &shown)? {
-                break State::Mounted;
+                return Ok(Some(State::Mounted));
             }
-            if let Some(state) = claim(folder, &path, &shown)? {
-                break state;
-            }
-            std::thread::sleep(PAUSE);
+            claim(folder, &path, &shown)
+        })?;
+        let Some(state) = state else {
+            return Err(NotMounted::InUse(path));
         };
         Ok(Place {
             node,
@@ -108,18 +105,35 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
-    /// Takes away what it shows. From here on a failure leaves it empty.
-    pub(super) fn make_ready(&mut self, root: &Path, interrupt: &AtomicBool) -> Result<(), NotMounted> {
+    /// Takes away what it shows, and says so in `is_emptied`: from then on a failure leaves it empty.
+    pub(super) fn make_ready(
+        &mut self,
+        root: &Path,
+        interrupt: &AtomicBool,
+        is_emptied: &mut bool,
+    ) -> Result<(), NotMounted> {
         if let State::Mounted = self.state {
-            unmount(&self.shown).map_err(|error| match error {
+            let unmounted = self.unmount(root);
+            // The system may also have refused what comes after it.
+            *is_emptied |= matches!(unmounted, Ok(()) | Err(UnmountError::Io(_)));
+            unmounted.map_err(|error| match error {
                 UnmountError::InUse { .. } => NotMounted::InUse(self.path.clone()),
                 UnmountError::NotMounted { .. } => NotMounted::NotEmpty(self.path.clone()),
+                UnmountError::Link { .. } => NotMounted::NoFolder(self.path.clone()),
                 UnmountError::Io(error) => error.into(),
             })?;
             let mut made = MadeFolders::default();
             *self = Place::find(self.node, self.path.clone(), root, &mut made, interrupt)?;
         }
         Ok(())
+    }
+
+    fn unmount(&self, root: &Path) -> Result<(), UnmountError> {
+        if self.path.is_root() {
+            return unmount(&on_disk::resolve(root).at("find", root)?);
+        }
+        let (parent, name) = dir_handles::open_parent(root, &self.path)?;
+        unmount_in(&parent, name, &self.shown)
     }
 
     /// Mounts folder `name` of a mounted image, to be shown here.
@@ -144,17 +158,15 @@ impl<'a> Place<'a> {
 
 /// Takes an empty folder, which nobody else takes until it is closed; `None` while somebody has it.
 fn claim(folder: Arc<OwnedFd>, path: &RelPath, shown: &Path) -> Result<Option<State>, NotMounted> {
-    match fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => return Ok(None),
-        locked => locked.at("lock", shown)?,
-    }
-    // Whoever had it may have mounted something above it: then what is in it is no debris.
-    let opened = fs::fstat(&folder).at("look at", shown)?;
-    let found = fs::stat(shown).at("look at", shown)?;
-    if (opened.st_dev, opened.st_ino) != (found.st_dev, found.st_ino) {
+    if !lock::lock(&folder).at("lock", shown)? {
         return Ok(None);
     }
-    let layers = Before::of(folder.clone()).and_then(Staging::create);
+    // Whoever had it may have mounted something above it: then what is in it is in use.
+    let found = fs::stat(shown).at("look at", shown)?;
+    if !lock::is_shown(&folder, &found).at("look at", shown)? {
+        return Ok(None);
+    }
+    let layers = Before::of(folder.clone()).and_then(Staging::create_layers);
     let layers = layers.at("create a temporary folder in", shown)?;
     let entries = Dir::read_from(&folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     // Itself, the one above it, and the layers.

@@ -4,10 +4,13 @@ use std::{fs, path::PathBuf, sync::atomic::Ordering};
 
 use rustix::mount::UnmountFlags;
 
-use super::{super::tests::populate, *};
+use super::{
+    super::{staging, tests::populate},
+    *,
+};
 use crate::{
-    SaveOptions, SaveOutcome, Saved, save,
-    testing::{Bench, manifest, noise, touch, write},
+    SaveOptions, SaveOutcome, Saved, dir_handles, save,
+    testing::{Bench, chmod, manifest, noise, touch, write},
 };
 
 /// A bench that mounts below `to`, and leaves nothing mounted.
@@ -153,6 +156,27 @@ fn another_snapshot_takes_the_place_of_a_mounted_one() {
 }
 
 #[test]
+fn a_tree_that_is_gone_is_no_miss() {
+    let Some(mounting) = Mounting::new() else { return };
+    let bench = &mounting.0;
+    write(bench.from().join("d/file"), "one");
+    bench.save("one", &["d"]);
+    write(bench.from().join("d/file"), "the other");
+    let other = bench.save("other", &["d"]).snapshot;
+    bench.restore("one");
+    // One in which the folder to be shown is missing.
+    let path = bench.images.as_ref().unwrap().join(other.to_string());
+    let image = fs::File::create(path).unwrap();
+    let nothing = crate::Tree::default();
+    let layout = Layout::new(&nothing).unwrap();
+    layout.write_head(image::owner(), &image).unwrap();
+    bench.store.corrupt_ranges.store(true, Ordering::SeqCst);
+    let error = bench.try_restore("other", &[]).unwrap_err();
+    assert!(!error.is_like_a_miss(), "{error}");
+    assert_eq!(fs::read_dir(mounting.tree()).unwrap().count(), 0);
+}
+
+#[test]
 fn several_roots_are_mounted_from_one_image() {
     let Some(mounting) = Mounting::new() else { return };
     let bench = &mounting.0;
@@ -215,7 +239,7 @@ fn a_file_that_an_image_lies_in_may_go() {
 #[test]
 fn what_is_no_mounted_tree_is_not_unmounted() {
     let temp = tempfile::tempdir().unwrap();
-    write(temp.path().join("d/.headstart-restore-1-0/upper/x"), "stays");
+    write(temp.path().join("d/.headstart-mount-1-0/upper/x"), "stays");
     for path in [temp.path().join("d"), "/".into(), "/proc".into()] {
         assert!(
             matches!(unmount(&path), Err(UnmountError::NotMounted { .. })),
@@ -223,7 +247,51 @@ fn what_is_no_mounted_tree_is_not_unmounted() {
             path.display()
         );
     }
-    assert!(temp.path().join("d/.headstart-restore-1-0/upper/x").exists());
+    assert!(temp.path().join("d/.headstart-mount-1-0/upper/x").exists());
+}
+
+#[test]
+fn a_link_to_a_mounted_tree_is_called_a_link() {
+    let temp = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/proc", temp.path().join("link")).unwrap();
+    let error = unmount(&temp.path().join("link")).unwrap_err();
+    assert!(matches!(error, UnmountError::Link { .. }), "{error}");
+}
+
+#[test]
+fn changes_to_a_mounted_tree_are_no_debris() {
+    let Some(mounting) = Mounting::new() else { return };
+    let bench = &mounting.0;
+    write(bench.from().join("d/file"), "content");
+    bench.save("k", &["d"]);
+    fs::create_dir_all(mounting.tree()).unwrap();
+    // As one finds the folder who comes just before the tree is shown.
+    let parent = dir_handles::open_base(&bench.to()).unwrap();
+    let folder = dir_handles::open_base(&mounting.tree()).unwrap();
+    assert_eq!(bench.restore("k").files_mounted, 2);
+    write(mounting.tree().join("mine"), "stays");
+    staging::remove_debris(&folder).unwrap();
+    unmount::remove_changes(&folder, &parent, b"d").unwrap();
+    drop(folder);
+    assert_eq!(fs::read(mounting.tree().join("mine")).unwrap(), b"stays");
+    unmount(&mounting.tree()).unwrap();
+    assert_eq!(fs::read_dir(mounting.tree()).unwrap().count(), 0);
+}
+
+#[test]
+fn changes_to_a_tree_are_neither_saved_nor_removed_where_it_is_not_seen() {
+    let bench = Bench::new();
+    let changes = "d/.headstart-mount-1-0/upper/x";
+    write(bench.from().join("d/file"), "content");
+    write(bench.from().join(changes), "not saved");
+    bench.save("k", &["d"]);
+    bench.restore("k");
+    assert_eq!(manifest(&bench.to().join("d")).len(), 2);
+    write(bench.to().join(changes), "stays");
+    write(bench.to().join("d/mine"), "goes");
+    bench.restore("k");
+    assert!(bench.to().join(changes).exists());
+    assert!(!bench.to().join("d/mine").exists());
 }
 
 #[test]
@@ -244,6 +312,40 @@ fn what_cannot_be_mounted_is_restored() {
         matches!(&restored.warnings[..], [Warning::NotMounted { reason }] if reason == "file is not a folder")
     );
     assert!(bench.to().join("file").exists());
+}
+
+#[test]
+fn a_folder_that_somebody_else_has_locked_is_not_waited_for_forever() {
+    let mounting = Mounting::new_anyway();
+    let bench = &mounting.0;
+    write(bench.from().join("d/file"), "content");
+    bench.save("k", &["d"]);
+    fs::create_dir_all(mounting.tree()).unwrap();
+    let folder = dir_handles::open_base(&mounting.tree()).unwrap();
+    assert!(lock::lock(&folder).unwrap());
+    let restored = bench.restore("k");
+    assert!(matches!(&restored.warnings[..], [Warning::NotMounted { reason }] if reason == "d is in use"));
+    assert_eq!(manifest(&bench.from().join("d")), manifest(&mounting.tree()));
+}
+
+#[test]
+fn images_where_others_may_write_are_not_believed() {
+    let mounting = Mounting::new_anyway();
+    let bench = &mounting.0;
+    let images = bench.images.as_ref().unwrap();
+    write(bench.from().join("d/file"), "content");
+    let snapshot = bench.save("k", &["d"]).snapshot;
+    write(images.join(snapshot.to_string()), "planted");
+    for mode in [0o720, 0o702] {
+        chmod(images, mode);
+        let restored = bench.restore("k");
+        assert_eq!(restored.files_mounted, 0);
+        let Some(Warning::NotMounted { reason }) = restored.warnings.first() else {
+            panic!("{restored:?}");
+        };
+        assert!(reason.starts_with("others may write to "), "{reason}");
+        fs::remove_dir_all(bench.to()).unwrap();
+    }
 }
 
 #[test]
