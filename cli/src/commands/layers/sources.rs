@@ -109,6 +109,7 @@ impl SourceArgs {
         Ok(Access {
             registries: Arc::new(registries),
             docker_socket: socket.unwrap_or_else(|| DOCKER_SOCKET.into()),
+            interrupt: Arc::clone(&context.interrupt),
         })
     }
 }

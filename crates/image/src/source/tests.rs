@@ -94,6 +94,7 @@ fn access() -> Access {
     Access {
         registries: Arc::new(Registries::new(options).unwrap()),
         docker_socket: PathBuf::from("/nonexistent/docker.sock"),
+        interrupt: Arc::default(),
     }
 }
 
@@ -400,6 +401,22 @@ fn archives_that_play_tricks_are_refused() {
 }
 
 #[test]
+fn a_compressed_archive_is_expanded_within_limits_and_until_stopped() {
+    // Frames of some KB that unpack to 100 MB of zeros each.
+    let zeros = zstd::bulk::compress(&vec![0; 100 << 20], 1).unwrap();
+    let (_folder, file) = keep(&zeros.repeat(12));
+    let reference = format!("oci-archive:{}", file.display()).parse().unwrap();
+    let error = open_source(&reference, &access()).unwrap_err();
+    assert!(matches!(error, ImageError::TooLarge { .. }), "{error}");
+    let stopped = Access {
+        interrupt: Arc::new(AtomicBool::new(true)),
+        ..access()
+    };
+    let error = open_source(&reference, &stopped).unwrap_err();
+    assert!(matches!(error, ImageError::Interrupted), "{error}");
+}
+
+#[test]
 fn an_oci_archive_is_a_layout_in_a_tar() {
     let layout = Layout::new();
     let (tar, blob) = plain(&layout, TarMaker::new().file("a", b"123"));
@@ -619,6 +636,12 @@ fn an_image_of_the_daemon_is_what_it_saves() {
     let image = open("app:v1").unwrap().load_image(&Platform::native()).unwrap();
     assert_eq!(image.layers[0].diff_id, DiffId::of(&tar));
     assert!(matches!(open("no:v1"), Err(ImageError::Missing { .. })));
+    let stopped = Access {
+        interrupt: Arc::new(AtomicBool::new(true)),
+        ..access.clone()
+    };
+    let outcome = open_source(&"docker-daemon:app:v1".parse().unwrap(), &stopped);
+    assert!(matches!(outcome, Err(ImageError::Interrupted)));
     let nobody = Access {
         docker_socket: "/nonexistent/docker.sock".into(),
         ..access.clone()
