@@ -207,6 +207,7 @@ impl Documents {
             tag,
             manifest,
             manifest_bytes: self.manifest_json.len() as u64,
+            platform: self.image.image.config.platform.clone(),
             config,
             layers: self.image.layers.iter().map(|layer| layer.digest).collect(),
         });
@@ -240,9 +241,18 @@ mod tests {
         layers: Vec<NewLayer>,
         output: &Reference,
     ) -> Result<LoadedImage, ImageError> {
+        build_for("linux/amd64", base, layers, output)
+    }
+
+    fn build_for(
+        platform: &str,
+        base: Option<Base<'_>>,
+        layers: Vec<NewLayer>,
+        output: &Reference,
+    ) -> Result<LoadedImage, ImageError> {
         let new = NewImage {
             base,
-            platform: "linux/amd64".parse().unwrap(),
+            platform: platform.parse().unwrap(),
             layers,
             style: FileStyle {
                 uid: 7,
@@ -250,7 +260,7 @@ mod tests {
                 times: Times::Fixed(5),
             },
             config: ConfigChange::default(),
-            tag: Some("v1".to_owned()),
+            tag: output.tag().map(str::to_owned),
         };
         let options = BuildOptions {
             compression: Compression::Gzip,
@@ -368,6 +378,30 @@ mod tests {
                 build(None, vec![files(temp.path(), Some(&[wrong]))], &output).is_err(),
                 "{wrong}"
             );
+        }
+        // What failed is no obstacle to what follows.
+        assert!(build(None, vec![files(temp.path(), Some(&["real"]))], &output).is_ok());
+    }
+
+    #[test]
+    fn an_image_without_a_tag_replaces_the_one_of_its_platform() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir(temp.path().join("app")).unwrap();
+        let output = Reference::OciLayout {
+            folder: temp.path().join("out"),
+            tag: None,
+        };
+        let build_with = |platform: &str, text: &str| {
+            fs::write(temp.path().join("app/x"), text).unwrap();
+            let layers = vec![files(&temp.path().join("app"), None)];
+            build_for(platform, None, layers, &output).unwrap().image.digest
+        };
+        let _ = build_with("linux/amd64", "1");
+        let arm = build_with("linux/arm64/v8", "2");
+        let amd = build_with("linux/amd64", "3");
+        for (platform, digest) in [("linux/amd64", amd), ("linux/arm64", arm)] {
+            let image = open(&output).load_image(&platform.parse().unwrap()).unwrap();
+            assert_eq!(image.digest, digest, "{platform}");
         }
     }
 }
