@@ -384,6 +384,77 @@ mod tests {
     }
 
     #[test]
+    fn what_would_hide_folders_of_the_base_or_vanish_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let sources = [MemoryImage::source(
+            "base",
+            vec![TarMaker::new().file("tmp/app/data/x", b"1").finish()],
+        )];
+        let images = read(&sources).unwrap();
+        let base = Base {
+            image: &images[0],
+            source: &*sources[0],
+        };
+        fs::create_dir_all(temp.path().join("marker/data/.wh.x")).unwrap();
+        fs::create_dir(temp.path().join("file")).unwrap();
+        fs::write(temp.path().join("file/data"), "").unwrap();
+        fs::create_dir(temp.path().join("link")).unwrap();
+        symlink("elsewhere", temp.path().join("link/data")).unwrap();
+        fs::create_dir_all(temp.path().join("folder/data")).unwrap();
+        let output = Reference::OciLayout {
+            folder: temp.path().join("out"),
+            tag: None,
+        };
+        for (name, reason) in [
+            ("marker", "hidden"),
+            ("file", "have a folder"),
+            ("link", "have a folder"),
+        ] {
+            let layers = vec![files(&temp.path().join(name), None)];
+            let error = build(Some(base), layers, &output).unwrap_err().to_string();
+            assert!(error.contains(reason), "{name}: {error}");
+        }
+        assert!(
+            build(
+                Some(base),
+                vec![files(&temp.path().join("folder"), None)],
+                &output
+            )
+            .is_ok()
+        );
+    }
+
+    #[test]
+    fn a_layer_does_not_hold_what_is_written() {
+        let temp = tempfile::tempdir().unwrap();
+        let app = temp.path().join("app");
+        fs::create_dir_all(app.join("dist")).unwrap();
+        symlink(&app, temp.path().join("link")).unwrap();
+        symlink("dist", app.join("also")).unwrap();
+        let is_apart = |from: &str, listed: Option<&[&str]>, output: &str| {
+            let LayerContent::Files(layer) = files(&temp.path().join(from), listed).content else {
+                unreachable!("it is of files");
+            };
+            layer.check_apart(&temp.path().join(output)).is_ok()
+        };
+        for (from, listed, output, expected) in [
+            ("app", None, "out", true),
+            ("app", None, "app2", true),
+            ("app/dist", None, "app", true),
+            ("app", None, "app", false),
+            ("app", None, "app/new/out", false),
+            ("app", None, "link/out", false),
+            ("link", None, "app/out", false),
+            ("app", Some(&["dist"][..]), "app/out", true),
+            ("app", Some(&["also"][..]), "app/dist/out", true),
+            ("app", Some(&["./dist/"][..]), "app/dist/out", false),
+        ] {
+            let found = is_apart(from, listed, output);
+            assert_eq!(found, expected, "{from} {listed:?} {output}");
+        }
+    }
+
+    #[test]
     fn an_image_without_a_tag_replaces_the_one_of_its_platform() {
         let temp = tempfile::tempdir().unwrap();
         fs::create_dir(temp.path().join("app")).unwrap();
