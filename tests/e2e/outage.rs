@@ -115,6 +115,8 @@ fn an_s3_engine_that_dies_in_the_middle() {
     let Some(bucket) = Bucket::with_packs(48) else {
         return;
     };
+    let (warm, _) = bucket.other_machine();
+    bucket.assert_restored(&warm, bucket.restore(&warm).run());
     let (env, tree_before) = bucket.other_machine();
     bucket.line.set(Line::Slow(4 << 20));
     let before = bucket.line.bytes();
@@ -123,6 +125,9 @@ fn an_s3_engine_that_dies_in_the_middle() {
     bucket.s3.signal(Signal::KILL);
     bucket.line.set(Line::Good);
     bucket.assert_missed(&env, &tree_before, run.wait());
+    // What a local store has needs no remote.
+    fs::remove_dir_all(warm.path("tree")).unwrap();
+    bucket.assert_restored(&warm, bucket.restore(&warm).run());
 }
 
 #[test]
@@ -344,4 +349,63 @@ fn a_local_store_that_cannot_be_used_leaves_the_remote() {
             .iter()
             .any(|path| path.contains("/tmp/") || path.contains("/packs/"))
     );
+}
+
+#[test]
+fn a_save_onto_a_full_disk_goes_to_the_remote() {
+    let server = CacheServer::start(BINARY);
+    let env = machine();
+    many_files(&env.path("tree"), 2000);
+    let Some(disk) = SmallDisk::new(&env, "disk", "size=1m") else {
+        return;
+    };
+    let command = env
+        .headstart()
+        .args(["save", "--key", "k", "tree", "--remote", server.url(), "--store"])
+        .arg(disk.path().join("store"));
+    let run = disk.mounted_for(command).run().success();
+    assert_eq!(run.stderr().matches("warning").count(), 1, "{}", run.stderr());
+    let other = machine();
+    let _ = other
+        .run([
+            "restore",
+            "--fail-on-miss",
+            "--key",
+            "k",
+            "--remote",
+            server.url(),
+        ])
+        .success();
+    Manifest::of(env.path("tree")).assert_same(&Manifest::of(other.path("tree")));
+}
+
+#[test]
+fn a_repair_fetches_from_the_remote_what_was_damaged() {
+    let server = CacheServer::start(BINARY);
+    let env = machine();
+    many_files(&env.path("tree"), 300);
+    let remote = ["--remote", server.url()];
+    let _ = env
+        .headstart()
+        .args(["save", "--key", "k", "tree"])
+        .args(remote)
+        .run()
+        .success();
+    let script = "find \"$0\" -path '*/packs/*' -type f -exec chmod u+w {} + -exec truncate -s 5 {} +";
+    let status = std::process::Command::new("sh")
+        .args(["-c", script])
+        .arg(env.store())
+        .status();
+    assert!(status.unwrap().success());
+    let repair = env
+        .headstart()
+        .args(["cache", "verify", "--repair"])
+        .args(remote)
+        .run();
+    let _ = repair.success().prints("fetched from the remote");
+    assert_store_is_sound(&env);
+    let _ = env
+        .run(["restore", "--fail-on-miss", "--key", "k", "--root", "out"])
+        .success();
+    Manifest::of(env.path("tree")).assert_same(&Manifest::of(env.path("out/tree")));
 }

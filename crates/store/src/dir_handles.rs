@@ -153,6 +153,13 @@ pub(crate) fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
+/// Device and inode: what it is, whatever its name.
+// The width of these fields differs between systems.
+#[allow(clippy::unnecessary_cast)]
+pub(crate) fn inode(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
 /// Its modification time.
 // The width of these fields differs between systems.
 #[allow(clippy::unnecessary_cast)]

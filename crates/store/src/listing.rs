@@ -48,6 +48,8 @@ pub(crate) struct Listed {
     pub(crate) inode: (u64, u64),
     /// How many names it has.
     pub(crate) names: u64,
+    /// The number of its owner.
+    pub(crate) owner: u32,
     /// Where it points if it is a symlink.
     pub(crate) target: Option<Box<[u8]>>,
     /// Where the listing of a folder is, before all are put together.
@@ -171,6 +173,8 @@ impl Walk<'_> {
         match self.read_folder(parent, name, &path) {
             Ok((folder, mut items)) => {
                 items.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+                // While a folder changes, the system may tell a name twice.
+                items.dedup_by(|a, b| a.name == b.name);
                 self.progress.advance(self.step, items.len() as u64);
                 let folder = Arc::new(folder);
                 for item in items.iter_mut().filter(|item| item.kind == FileType::Directory) {
@@ -251,8 +255,9 @@ fn listed(name: &[u8], stat: &Stat, target: Option<Box<[u8]>>) -> Listed {
         mtime: dir_handles::mtime(stat),
         ctime: dir_handles::ctime(stat),
         size_bytes: stat.st_size as u64,
-        inode: (stat.st_dev as u64, stat.st_ino as u64),
+        inode: dir_handles::inode(stat),
         names: stat.st_nlink as u64,
+        owner: stat.st_uid,
         target,
         listing: None,
     }

@@ -17,7 +17,9 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Example: headstart cache verify --repair")]
 pub(crate) struct VerifyArgs {
-    /// Move corrupt content aside and drop entries that stand for nothing, so that the next save stores them anew
+    /// Move corrupt content aside and fetch it from the remote, or drop the entries that need it
+    ///
+    /// What is dropped the next save stores anew.
     #[arg(long)]
     repair: bool,
 }
@@ -44,7 +46,15 @@ struct ProblemRow {
 pub(super) fn run(ui: &Ui, context: &Context, args: VerifyArgs) -> Result<(), CommandError> {
     let store = context.open_local_store()?;
     let runtime = new_runtime()?;
-    let repair = if args.repair { Repair::Yes } else { Repair::No };
+    let tiers = match args.repair && context.remote().is_some() {
+        true => Some(context.open_usable_stores(ui)?),
+        false => None,
+    };
+    let repair = match &tiers {
+        Some(tiers) => Repair::From(tiers.store()),
+        None if args.repair => Repair::Yes,
+        None => Repair::No,
+    };
     let mut report = runtime.block_on(verify(&store, repair, &*ui.progress(), &context.interrupt))?;
     report
         .problems
@@ -88,6 +98,7 @@ impl ProblemRow {
                 Repaired::No => None,
                 Repaired::MovedTo(path) => Some(format!("moved to {}", path.display())),
                 Repaired::Removed => Some("removed".to_owned()),
+                Repaired::Fetched => Some("fetched from the remote".to_owned()),
             },
         }
     }

@@ -23,7 +23,7 @@ use crate::{context::Context, error::CommandError, ui::Ui};
 #[derive(Debug, Subcommand)]
 pub(crate) enum LayersCommand {
     Analyze(analyze::AnalyzeArgs),
-    Build(build::BuildArgs),
+    Build(Box<build::BuildArgs>),
     Jar(jar::JarArgs),
     Plan(plan::PlanArgs),
     Diff(diff::DiffArgs),
@@ -32,7 +32,7 @@ pub(crate) enum LayersCommand {
 pub(super) fn run(ui: &Ui, context: &Context, command: LayersCommand) -> Result<(), CommandError> {
     match command {
         LayersCommand::Analyze(args) => analyze::run(ui, context, args),
-        LayersCommand::Build(args) => build::run(ui, context, args),
+        LayersCommand::Build(args) => build::run(ui, context, *args),
         LayersCommand::Jar(args) => jar::run(ui, context, args),
         LayersCommand::Plan(args) => plan::run(ui, context, args),
         LayersCommand::Diff(args) => diff::run(ui, context, args),

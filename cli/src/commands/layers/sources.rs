@@ -22,6 +22,9 @@ use crate::{
 /// Where the Docker daemon listens unless `$DOCKER_HOST` says otherwise.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
+/// Where the bytes of images are, and what the images are, in the same order.
+pub(super) type OpenedImages = (Vec<Box<dyn Source>>, Vec<LoadedImage>);
+
 /// What every command that reads images takes.
 #[derive(Debug, Args)]
 pub(super) struct SourceArgs {
@@ -54,7 +57,7 @@ impl SourceArgs {
         ui: &Ui,
         context: &Context,
         names: &[String],
-    ) -> Result<(Vec<Box<dyn Source>>, Vec<LoadedImage>), CommandError> {
+    ) -> Result<OpenedImages, CommandError> {
         let references = names
             .iter()
             .map(|name| name.parse::<Reference>())

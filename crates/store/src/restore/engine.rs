@@ -23,9 +23,9 @@ use super::{
     write::{OpenPieces, Writer, is_empty_file},
 };
 use crate::{
-    NodeKind, Progress, Runtime, Snapshot, Step, Store, Tree, Warning, content_check,
+    NodeKind, Progress, Runtime, Snapshot, Step, Store, Tree, Warning, Xattrs, content_check,
     dir_handles::{self, Anchor, DirHandles},
-    listing::{self, ListRoot},
+    listing::{self, ListRoot, Listed},
     on_disk,
     pool::{self, Method, Pool, Taken},
 };
@@ -158,7 +158,7 @@ impl Engine<'_> {
             .collect();
         let disk = listing::list(&starts, None, Step::Plan, self.progress, self.interrupt)?;
         self.check_interrupt()?;
-        let mut plan = RestorePlan::new(self.tree(), &disk, self.options.xattrs);
+        let mut plan = RestorePlan::new(self.tree(), &disk, self.may_adjust());
         drop(disk);
         let on_disk: Vec<Anchor> = roots.into_iter().map(|(anchor, _)| anchor).collect();
         self.progress.finish(Step::Plan);
@@ -178,6 +178,17 @@ impl Engine<'_> {
                 path: self.tree().path(*node),
                 root: self.options.root.clone(),
             }),
+        }
+    }
+
+    /// Whether time and mode of a file that is there may be set. Another name of it may be somebody else's, only its owner can, it has to
+    /// be opened, and attributes are not compared.
+    fn may_adjust(&self) -> impl Fn(&Listed) -> bool + use<> {
+        let user = rustix::process::geteuid();
+        let compares_all = self.options.xattrs == Xattrs::Drop;
+        move |item| {
+            let is_ours = item.owner == user.as_raw() && item.mode & 0o400 != 0;
+            compares_all && item.names == 1 && (is_ours || user.is_root())
         }
     }
 

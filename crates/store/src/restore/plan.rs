@@ -3,7 +3,7 @@
 use headstart_digest::Digest;
 use rustix::fs::FileType;
 
-use crate::{Node, NodeKind, Tree, Xattrs, listing::Listed, pairing::pair};
+use crate::{Mtime, Node, NodeKind, Tree, listing::Listed, pairing::pair};
 
 /// What happens to a node of the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,15 @@ pub(crate) struct Removal {
     pub(crate) name: Box<[u8]>,
 }
 
+/// A file of which only time and mode are set, and what it was when it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Adjusted {
+    pub(crate) node: u32,
+    /// Device and inode.
+    pub(crate) inode: (u64, u64),
+    pub(crate) ctime: Mtime,
+}
+
 /// What a restore will do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RestorePlan {
@@ -38,6 +47,8 @@ pub(crate) struct RestorePlan {
     /// Files that stay, though what the system says of them does not tell that they are right: that takes a look at their content,
     /// which is to have this digest.
     pub(crate) doubtful: Vec<(u32, Digest)>,
+    /// Files that stay with another time or mode. Those that turn out to have another content are replaced.
+    pub(crate) adjusted: Vec<Adjusted>,
     /// Files, links and folders that go, those below the removals and the replaced folders included.
     pub(crate) removed: u64,
 }
@@ -48,13 +59,14 @@ impl RestorePlan {
     /// A file of the same size, time and mode is taken to be the same if its time has a fraction of a second: a kernel's clock
     /// made that time, and an edit makes another. Whole seconds are what tools set, archivers and package managers above all, and
     /// they give the same one to different contents. Such files are doubtful, and so are those of which only the time or the mode
-    /// differs.
-    pub(crate) fn new(tree: &Tree, disk: &[Listed], xattrs: Xattrs) -> Self {
+    /// differs and `may_adjust` says that these can be set.
+    pub(crate) fn new(tree: &Tree, disk: &[Listed], may_adjust: impl Fn(&Listed) -> bool) -> Self {
         let mut plan = RestorePlan {
             actions: Vec::with_capacity(tree.nodes().len()),
             removals: Vec::new(),
             replaced_folders: Vec::new(),
             doubtful: Vec::new(),
+            adjusted: Vec::new(),
             removed: 0,
         };
         let on_disk = pair(tree.nodes(), disk);
@@ -72,7 +84,14 @@ impl RestorePlan {
                 NodeKind::Directory if has_same_meta(item, node) => Action::Keep,
                 NodeKind::Directory => Action::Adjust,
                 NodeKind::File { size_bytes, digest } => {
-                    let action = plan_file(item, node, xattrs);
+                    let action = plan_file(item, node, &may_adjust);
+                    if action == Action::Adjust {
+                        plan.adjusted.push(Adjusted {
+                            node: index,
+                            inode: item.inode,
+                            ctime: item.ctime,
+                        });
+                    }
                     let is_settled = action == Action::Keep && node.mtime.nanoseconds != 0;
                     if action != Action::Replace && *size_bytes > 0 && !is_settled {
                         plan.doubtful.push((index, *digest));
@@ -151,15 +170,14 @@ impl RestorePlan {
     }
 }
 
-fn plan_file(item: &Listed, node: &Node, xattrs: Xattrs) -> Action {
+fn plan_file(item: &Listed, node: &Node, may_adjust: impl Fn(&Listed) -> bool) -> Action {
     if item.kind != FileType::RegularFile || item.size_bytes != node.size_bytes() {
         return Action::Replace;
     }
     match has_same_meta(item, node) {
         true => Action::Keep,
-        // Another name of it may be somebody else's, and attributes are not compared.
-        false if item.names > 1 || xattrs == Xattrs::Keep => Action::Replace,
-        false => Action::Adjust,
+        false if may_adjust(item) => Action::Adjust,
+        false => Action::Replace,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The last step of a restore: what was made in staging takes its place, and what is not in the snapshot goes.
 
+use std::{io, os::fd::AsFd};
+
 use headstart_fs::{AtPath as _, PathError};
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use rustix::{
@@ -10,7 +12,7 @@ use rustix::{
 use super::{
     RestoreError,
     engine::Engine,
-    plan::{Action, RestorePlan},
+    plan::{Action, Adjusted, RestorePlan},
     staging::{self, Stagings},
 };
 use crate::{
@@ -29,6 +31,8 @@ impl Engine<'_> {
         mut stagings: Stagings,
     ) -> Result<(), RestoreError> {
         self.check_interrupt()?;
+        // First, as this is what may be refused.
+        self.adjust_files(plan, in_place)?;
         stagings.begin_to_publish();
         let nodes = self.tree().nodes();
         // Folders whose content changes: their time, and perhaps their mode, has to be set.
@@ -68,7 +72,6 @@ impl Engine<'_> {
             }
             renamed.at("move a finished file to", published.path(anchor.node))?;
         }
-        self.adjust_files(plan, in_place)?;
         // Before the times are set: staging folders may lie in restored ones.
         drop(stagings);
         let renamed = staged.iter().map(|anchor| anchor.node);
@@ -89,27 +92,75 @@ impl Engine<'_> {
 
     /// Gives files that are there, and are what the snapshot has but for that, their times and modes.
     fn adjust_files(&self, plan: &RestorePlan, in_place: &[Anchor]) -> Result<(), RestoreError> {
-        let nodes = self.tree().nodes();
-        let files: Vec<u32> = (0u32..)
-            .zip(&plan.actions)
-            .filter(|(node, action)| {
-                **action == Action::Adjust && nodes[*node as usize].kind != NodeKind::Directory
-            })
-            .map(|(node, _)| node)
-            .collect();
         let dirs = || DirHandles::new(self.tree(), in_place, &self.options.root);
-        files.par_iter().try_for_each_init(dirs, |dirs, node| {
-            self.check_interrupt()?;
-            let (folder, name) = dirs.place(*node)?;
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let done = fs::openat(folder, name, flags, Mode::empty())
-                .and_then(|file| dir_handles::set_meta(file, &nodes[*node as usize]));
-            Ok(done.at("set the time and mode of", dirs.path(*node))?)
-        })
+        plan.adjusted
+            .par_iter()
+            .filter(|file| plan.actions[file.node as usize] == Action::Adjust)
+            .try_for_each_init(dirs, |dirs, file| {
+                let (folder, name) = dirs.place(file.node)?;
+                let adjusted = adjust(folder, name, file, &self.tree().nodes()[file.node as usize]);
+                Ok(adjusted.at("set the time and mode of", dirs.path(file.node))?)
+            })
     }
+}
+
+/// Refuses what is no longer the file that was looked at: a new time would hide what somebody wrote meanwhile.
+fn adjust(folder: impl AsFd, name: &[u8], looked_at: &Adjusted, node: &Node) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = fs::openat(folder, name, flags, Mode::empty())?;
+    let stat = fs::fstat(&file)?;
+    if dir_handles::inode(&stat) != looked_at.inode || dir_handles::ctime(&stat) != looked_at.ctime {
+        return Err(io::Error::other("it changed meanwhile"));
+    }
+    Ok(dir_handles::set_meta(file, node)?)
 }
 
 pub(super) fn set_folder_meta(dirs: &mut DirHandles<'_>, index: u32, node: &Node) -> Result<(), PathError> {
     let done = dir_handles::set_meta(dirs.folder(index)?, node);
     done.at("set the time and mode of", dirs.path(index))
+}
+
+#[cfg(test)]
+mod tests {
+    use headstart_digest::Digest;
+
+    use super::*;
+    use crate::{Mtime, testing::write};
+
+    #[test]
+    fn what_was_edited_meanwhile_keeps_its_time() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("file");
+        write(&path, "before");
+        let folder = dir_handles::open_base(temp.path()).unwrap();
+        let stat = dir_handles::look(&folder, b"file").unwrap().unwrap();
+        let looked_at = Adjusted {
+            node: 0,
+            inode: dir_handles::inode(&stat),
+            ctime: dir_handles::ctime(&stat),
+        };
+        let saved = Mtime {
+            seconds: 1000,
+            nanoseconds: 5,
+        };
+        let node = Node {
+            parent: None,
+            name: (*b"file").into(),
+            mode: 0o600,
+            mtime: saved,
+            kind: NodeKind::File {
+                size_bytes: 6,
+                digest: Digest::of(b"before"),
+            },
+        };
+        let seen = || dir_handles::mtime(&dir_handles::look(&folder, b"file").unwrap().unwrap());
+        let earlier = Adjusted {
+            ctime: saved,
+            ..looked_at.clone()
+        };
+        assert!(adjust(&folder, b"file", &earlier, &node).is_err());
+        assert_eq!(seen(), dir_handles::mtime(&stat));
+        adjust(&folder, b"file", &looked_at, &node).unwrap();
+        assert_eq!(seen(), saved);
+    }
 }

@@ -328,6 +328,20 @@ fn save_claiming(bench: &Bench, key: &str, path: &str, claimed: &[u8]) {
 }
 
 #[test]
+fn a_snapshot_that_lies_about_digests_does_not_reach_other_trees_through_a_save() {
+    let bench = Bench::new();
+    let (good, evil) = (noise(9 << 20, 1), noise(9 << 20, 2));
+    write(bench.from().join("d/file"), &evil);
+    save_claiming(&bench, "evil", "d", &good);
+    // What the saves of this machine noted is nothing that somebody else's entry brings along.
+    std::fs::remove_dir_all(bench.temp.path().join("stat-cache")).unwrap();
+    write(bench.from().join("d/file"), &good);
+    bench.save("good", &["d"]);
+    bench.restore("good");
+    assert!(std::fs::read(bench.to().join("d/file")).unwrap() == good);
+}
+
+#[test]
 fn a_snapshot_that_lies_about_digests_does_not_reach_other_trees_through_the_pool() {
     let mut bench = Bench::new();
     bench.link = LinkMode::Hardlink;

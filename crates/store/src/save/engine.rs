@@ -52,7 +52,7 @@ impl Engine<'_> {
     pub(super) fn save(&self, index: Option<&ChunkIndex>) -> Result<SaveOutcome, SaveError> {
         let can_compare = unchanged::is_of_use(self.options.xattrs);
         let stat_cache = can_compare.then(|| stat_cache::file_for(self.options)).flatten();
-        let (scan, nearest, last) = std::thread::scope(|scope| {
+        let (scan, nearest, mut last) = std::thread::scope(|scope| {
             let last = scope.spawn(|| {
                 let file = stat_cache.as_deref()?;
                 LastSave::load(file, self.store, self.runtime, self.interrupt)
@@ -76,13 +76,9 @@ impl Engine<'_> {
             stored_bytes: 0,
             stat_cache,
         };
-        if let Some((_, nearest)) = &nearest {
+        if let Some(nearest) = &nearest {
             learned.known.recent.add_snapshot(nearest);
         }
-        let elsewhere = nearest
-            .filter(|_| can_compare)
-            .map(|(id, snapshot)| LastSave::of_elsewhere(id, snapshot));
-        let mut last = last.or(elsewhere);
         for attempt in 1.. {
             if let Some(outcome) = self.attempt(scan, last.take(), &mut learned)? {
                 return Ok(outcome);
@@ -241,7 +237,7 @@ impl Engine<'_> {
             if self.interrupt.load(Ordering::Relaxed) || uploads.has_failed() {
                 break;
             }
-            chunker.push(block.bytes.clone(), &mut |chunk| writer.push(chunk));
+            chunker.push(&block.bytes, &mut |chunk| writer.push(chunk));
             self.progress.advance(Step::Read, block.bytes.len() as u64);
             readers.release(&block);
             match block.files {

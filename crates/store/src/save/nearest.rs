@@ -17,15 +17,14 @@ pub(super) fn load(
     runtime: &Runtime,
     name: &EntryName,
     interrupt: &AtomicBool,
-) -> Option<(SnapshotId, Snapshot)> {
+) -> Option<Snapshot> {
     let stored = runtime.run(interrupt, async {
         match find(store, name.namespace(), name.key()).await? {
-            Some(id) => Ok(Some((id, store.read(ContentId::Snapshot(id)).await?))),
+            Some(id) => Ok(Some(store.read(ContentId::Snapshot(id)).await?)),
             None => Ok(None),
         }
     });
-    let (id, stored) = stored.ok()??;
-    Some((id, Snapshot::parse(&stored).ok()?))
+    Snapshot::parse(&stored.ok()??).ok()
 }
 
 async fn find(store: &dyn Store, namespace: &Namespace, key: &str) -> Result<Option<SnapshotId>, StoreError> {

@@ -10,7 +10,6 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use headstart_digest::Digest;
 use headstart_fs::{AtPath as _, PathError};
@@ -63,7 +62,7 @@ enum Job {
 
 /// The next bytes of the stream.
 pub(super) struct Block {
-    pub(super) bytes: Bytes,
+    pub(super) bytes: Vec<u8>,
     pub(super) files: Files,
     /// What the reader was told it would cost.
     cost: u64,
@@ -238,11 +237,8 @@ impl<'a> Readers<'a> {
             } => {
                 let Ok(Some(OpenFile { file, before })) = open(dirs, node) else {
                     // The next attempt, which reads it whole, tells why.
-                    return Ok(Block {
-                        bytes: Bytes::new(),
-                        files: Files::Stale,
-                        cost,
-                    });
+                    let files = Files::Stale;
+                    return Ok(Block { bytes, files, cost });
                 };
                 append(&file, offset, wanted as usize, &mut bytes).at("read", dirs.path(node))?;
                 let after = fs::fstat(&file).at("look at", dirs.path(node))?;
@@ -254,11 +250,7 @@ impl<'a> Readers<'a> {
             }
             Job::Known(chunks) => Files::Known(chunks),
         };
-        Ok(Block {
-            bytes: bytes.into(),
-            files,
-            cost,
-        })
+        Ok(Block { bytes, files, cost })
     }
 
     fn read_whole(

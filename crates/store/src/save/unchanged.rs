@@ -22,7 +22,8 @@ use crate::{
 /// Fewer bytes in a row are read again: each row may add two chunks that are smaller than they should be.
 const MIN_ROW_BYTES: u64 = 1 << 20;
 
-/// The last snapshot of a folder, or the nearest one there is, and what was noted about its files.
+/// The last snapshot of a folder, and what was noted about its files. This program made it: of any other it is not certain that its
+/// chunks hold what its digests say.
 pub(super) struct LastSave {
     pub(super) id: SnapshotId,
     pub(super) snapshot: Snapshot,
@@ -69,12 +70,6 @@ impl LastSave {
         (stamps.len() == snapshot.tree().nodes().len()).then(|| Self::new(id, snapshot, stamps))
     }
 
-    /// A snapshot of another place or time: nothing is known of the files but what it says.
-    pub(super) fn of_elsewhere(id: SnapshotId, snapshot: Snapshot) -> Self {
-        let stamps = vec![None; snapshot.tree().nodes().len()];
-        Self::new(id, snapshot, stamps)
-    }
-
     fn new(id: SnapshotId, snapshot: Snapshot, stamps: Vec<Option<Stamp>>) -> Self {
         LastSave {
             starts: running_sum(snapshot.tree().nodes().iter().map(Node::size_bytes)),
@@ -118,7 +113,7 @@ impl LastSave {
                 ) if last == size_bytes => {
                     let stamp = found.and_then(|found| self.stamps[found as usize]);
                     let is_known = has_same_meta && stamp.as_ref() == Some(&scan.stamps[index as usize]);
-                    if *size_bytes > 0 && !is_known {
+                    if !is_known {
                         doubtful.push((index, *digest));
                     }
                 }
@@ -177,7 +172,9 @@ impl Unchanged {
         let mut parts = Vec::new();
         let mut row: Vec<(u32, Range<u64>)> = Vec::new();
         for (node, index) in scan.tree.nodes().iter().zip(0u32..) {
-            if node.size_bytes() == 0 {
+            let is_file = matches!(node.kind, NodeKind::File { .. });
+            let is_empty = node.size_bytes() == 0 && self.same[index as usize].is_some();
+            if !is_file || is_empty {
                 continue;
             }
             let place = self.same[index as usize].map(|last| {

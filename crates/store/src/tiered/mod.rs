@@ -213,7 +213,12 @@ impl TieredStore {
     /// Makes sure that a snapshot can be restored, as far as the local store can tell what it needs.
     async fn expect_complete(&self, snapshot: SnapshotId) -> Result<(), StoreError> {
         let id = ContentId::Snapshot(snapshot);
-        let mut needed = self.local_packs(id).await.unwrap_or_default();
+        let mut needed = match self.local_packs(id).await {
+            Ok(packs) => packs,
+            Err(error @ StoreError::Io(_)) => return Err(error),
+            // What is missing or damaged here is asked for, or made again, by whoever restores it.
+            Err(_) => Vec::new(),
+        };
         needed.push(id);
         match self.find_missing(&needed).await?.first() {
             Some(missing) => Err(self.missing(missing)),

@@ -69,8 +69,7 @@ impl VerifyReport {
             Verdict::Snapshot(packs) => packs,
             Verdict::Unsupported(_) => return Ok(true),
             Verdict::Corrupt(reason) => {
-                self.add_corrupt(store, Repair::Yes, id, reason).await?;
-                return Ok(false);
+                return self.add_corrupt(store, Repair::Yes, id, reason).await;
             }
             Verdict::Pack | Verdict::Gone => return Ok(false),
         };
@@ -87,7 +86,9 @@ impl VerifyReport {
                 Verdict::Pack | Verdict::Unsupported(_) => {
                     good_packs.insert(*pack.digest());
                 }
-                Verdict::Corrupt(reason) => self.add_corrupt(store, Repair::Yes, id, reason).await?,
+                Verdict::Corrupt(reason) => {
+                    self.add_corrupt(store, Repair::Yes, id, reason).await?;
+                }
                 Verdict::Snapshot(_) | Verdict::Gone => {}
             }
         }

@@ -17,20 +17,23 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use headstart_digest::{PackId, SnapshotId};
 
 pub use self::{entry::repair_entry, pool::verify_pool};
-use crate::{ContentId, ContentKind, EntryName, Progress, PruneStore, Step, StoreError};
+use crate::{ContentId, ContentKind, EntryName, Progress, PruneStore, Step, Store, StoreError};
 
 /// Pieces of content checked at once; each is held in memory.
 const PARALLEL_CHECKS: usize = 4;
 
 /// Whether verification changes anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repair {
+#[derive(Debug, Clone, Copy)]
+pub enum Repair<'a> {
     /// Look only.
     No,
     /// Move corrupt content aside, and drop snapshots and entries that can no longer be restored from here: their keys are
     /// free again, so that the next save stores them anew. Where there is a remote, it is asked for them again. What a newer
     /// program wrote is left alone.
     Yes,
+    /// Like `Yes`, but what is moved aside is fetched from the remote of this store, in front of which is the one that is
+    /// verified; and what lacks only packs that the remote has stays.
+    From(&'a dyn Store),
 }
 
 /// What was looked at, and what is wrong.
@@ -119,6 +122,8 @@ pub enum Repaired {
     MovedTo(PathBuf),
     /// It was removed.
     Removed,
+    /// The remote's copy took its place.
+    Fetched,
 }
 
 impl Problem {
@@ -171,7 +176,7 @@ impl fmt::Display for ProblemKind {
 /// What goes away while it is read, through eviction, is no problem.
 pub async fn verify(
     store: &dyn PruneStore,
-    repair: Repair,
+    repair: Repair<'_>,
     progress: &dyn Progress,
     interrupt: &AtomicBool,
 ) -> Result<VerifyReport, StoreError> {
@@ -191,7 +196,11 @@ pub async fn verify(
         report.packs += 1;
         report.bytes += bytes;
         match verdict {
-            content::Verdict::Corrupt(reason) => report.add_corrupt(store, repair, id, reason).await?,
+            content::Verdict::Corrupt(reason) => {
+                if report.add_corrupt(store, repair, id, reason).await? {
+                    good_packs.insert(*id.digest());
+                }
+            }
             verdict => {
                 report.add_unsupported(id, &verdict);
                 good_packs.insert(*id.digest());
@@ -209,8 +218,14 @@ pub async fn verify(
     for (id, bytes, verdict) in checked {
         report.snapshots += 1;
         report.bytes += bytes;
+        let verdict = match verdict {
+            content::Verdict::Corrupt(reason) => match report.add_corrupt(store, repair, id, reason).await? {
+                true => content::check(store, id).await?,
+                false => content::Verdict::Gone,
+            },
+            verdict => verdict,
+        };
         match verdict {
-            content::Verdict::Corrupt(reason) => report.add_corrupt(store, repair, id, reason).await?,
             content::Verdict::Snapshot(packs) => {
                 good_snapshots.insert(*id.digest());
                 needed.push(((*id.digest()).into(), packs));
@@ -219,7 +234,7 @@ pub async fn verify(
                 report.add_unsupported(id, &verdict);
                 good_snapshots.insert(*id.digest());
             }
-            content::Verdict::Pack | content::Verdict::Gone => {}
+            content::Verdict::Pack | content::Verdict::Corrupt(_) | content::Verdict::Gone => {}
         }
     }
     for snapshot in report.add_incomplete(store, repair, needed, &good_packs).await? {
@@ -248,23 +263,29 @@ async fn check(
 }
 
 impl VerifyReport {
+    /// Corrupt content. True when it is right now.
     async fn add_corrupt(
         &mut self,
         store: &dyn PruneStore,
-        repair: Repair,
+        repair: Repair<'_>,
         id: ContentId,
         reason: String,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let repair = match repair {
             Repair::No => Repaired::No,
-            Repair::Yes => store
-                .set_aside(id)
-                .await?
-                .map_or(Repaired::Removed, Repaired::MovedTo),
+            Repair::Yes | Repair::From(_) => {
+                let moved_to = store.set_aside(id).await?;
+                match repair {
+                    // What comes is checked against its name.
+                    Repair::From(source) if source.prepare(id).await > 0 => Repaired::Fetched,
+                    _ => moved_to.map_or(Repaired::Removed, Repaired::MovedTo),
+                }
+            }
         };
+        let is_right = repair == Repaired::Fetched;
         let kind = ProblemKind::CorruptContent { id, reason };
         self.problems.push(Problem { kind, repair });
-        Ok(())
+        Ok(is_right)
     }
 
     /// Tells of what a newer program wrote, if it is that.
@@ -280,7 +301,7 @@ impl VerifyReport {
     async fn add_incomplete(
         &mut self,
         store: &dyn PruneStore,
-        repair: Repair,
+        repair: Repair<'_>,
         needed: Vec<(SnapshotId, Vec<PackId>)>,
         good_packs: &HashSet<headstart_digest::Digest>,
     ) -> Result<Vec<SnapshotId>, StoreError> {
@@ -304,12 +325,17 @@ impl VerifyReport {
                     missing.push(pack);
                 }
             }
+            if let Repair::From(source) = repair {
+                let asked: Vec<_> = missing.iter().copied().map(ContentId::Pack).collect();
+                let nowhere: HashSet<_> = source.find_missing(&asked).await?.into_iter().collect();
+                missing.retain(|pack| nowhere.contains(&ContentId::Pack(*pack)));
+            }
             if missing.is_empty() {
                 continue;
             }
             let repair = match repair {
                 Repair::No => Repaired::No,
-                Repair::Yes => {
+                Repair::Yes | Repair::From(_) => {
                     store.delete(ContentId::Snapshot(snapshot)).await?;
                     removed.push(snapshot);
                     Repaired::Removed
@@ -324,7 +350,7 @@ impl VerifyReport {
     async fn check_entries(
         &mut self,
         store: &dyn PruneStore,
-        repair: Repair,
+        repair: Repair<'_>,
         good_snapshots: &HashSet<headstart_digest::Digest>,
         interrupt: &AtomicBool,
     ) -> Result<(), StoreError> {
@@ -366,7 +392,7 @@ impl VerifyReport {
                 };
                 let repair = match repair {
                     Repair::No => Repaired::No,
-                    Repair::Yes => {
+                    Repair::Yes | Repair::From(_) => {
                         store.delete_entry(&name).await?;
                         Repaired::Removed
                     }

@@ -17,7 +17,7 @@ use crate::StoreError;
 /// it keep their content, and the next restore makes it anew. A pool that does not exist is right.
 pub fn verify_pool(
     folder: &Path,
-    repair: Repair,
+    repair: Repair<'_>,
     interrupt: &AtomicBool,
 ) -> Result<Vec<Problem>, StoreError> {
     let mut problems = Vec::new();
@@ -50,7 +50,7 @@ pub fn verify_pool(
             }
             let repair = match repair {
                 Repair::No => Repaired::No,
-                Repair::Yes => {
+                Repair::Yes | Repair::From(_) => {
                     fs::remove_file(&path).at("remove", &path)?;
                     Repaired::Removed
                 }

@@ -4,10 +4,7 @@ use headstart_fs::RelPath;
 use jiff::Timestamp;
 
 use super::*;
-use crate::{
-    LocalStore, NoProgress, Runtime, SaveOptions, SaveOutcome, Store as _, Xattrs, conformance, key_path,
-    save,
-};
+use crate::{LocalStore, NoProgress, Runtime, SaveOptions, SaveOutcome, Xattrs, conformance, key_path, save};
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -68,7 +65,7 @@ impl Fixture {
         self.store.folder().join(key_path::content_path(id))
     }
 
-    fn verify(&self, repair: Repair) -> VerifyReport {
+    fn verify(&self, repair: Repair<'_>) -> VerifyReport {
         let never = AtomicBool::new(false);
         self.runtime
             .block_on(verify(&self.store, repair, &NoProgress, &never))
@@ -255,4 +252,34 @@ fn what_a_newer_program_wrote_is_told_and_left_alone() {
     let write = crate::StoreExt::write_bytes(&fixture.store, id, newer);
     fixture.runtime.block_on(write).unwrap();
     kept(&fixture, &fixture.path(id), 0);
+}
+
+#[test]
+fn what_is_corrupt_is_fetched_from_the_remote_that_has_it() {
+    let fixture = Fixture::new();
+    let remote = std::sync::Arc::new(crate::MemoryStore::new());
+    let tiers = crate::TieredStore::new(std::sync::Arc::new(fixture.store.clone()), remote, |_| {});
+    let never = AtomicBool::new(false);
+    let repair = |from: &dyn Store| {
+        let verifying = verify(&fixture.store, Repair::From(from), &NoProgress, &never);
+        let report = fixture.runtime.block_on(verifying).unwrap();
+        report
+            .problems
+            .into_iter()
+            .map(|problem| problem.repair)
+            .collect::<Vec<_>>()
+    };
+    let name = EntryName::new("n".parse().unwrap(), "k").unwrap();
+    fixture.runtime.block_on(tiers.push_entry(&name)).unwrap();
+    for id in [fixture.packs[0], fixture.snapshot] {
+        fs::write(fixture.path(id), "garbage").unwrap();
+        assert_eq!(repair(&tiers), [Repaired::Fetched], "{id}");
+        assert!(fixture.verify(Repair::No).is_clean());
+    }
+    // A part only is no reason to drop what the remote can complete.
+    fs::remove_file(fixture.path(fixture.packs[0])).unwrap();
+    assert_eq!(repair(&tiers), []);
+    let nothing = std::sync::Arc::new(crate::MemoryStore::new());
+    let tiers = crate::TieredStore::new(std::sync::Arc::new(fixture.store.clone()), nothing, |_| {});
+    assert_eq!(repair(&tiers), [Repaired::Removed, Repaired::Removed]);
 }

@@ -11,7 +11,7 @@ use super::super::{
     RestoreError,
     engine::Engine,
     fetch::{self, FetchedFrame},
-    pieces,
+    pieces::{self, Piece},
 };
 use crate::{
     Step,
@@ -112,12 +112,14 @@ impl BodyWriter<'_> {
             let start = piece.frame_offset as usize;
             let bytes = &content[start..start + piece.bytes as usize];
             let at = self.layout.body_at(piece.node) + piece.file_offset;
-            if !run.continues_at(at) {
+            if !run.continues_at(at, piece) {
                 self.write_run(run)?;
                 run.start = at;
             }
             run.bytes.resize((at - run.start) as usize, 0);
             run.bytes.extend_from_slice(bytes);
+            let file_bytes = self.engine.tree().nodes()[piece.node as usize].size_bytes();
+            run.ends_file = piece.file_offset + u64::from(piece.bytes) == file_bytes;
         }
         self.write_run(run)?;
         Ok(())
@@ -145,11 +147,98 @@ impl BodyWriter<'_> {
 struct Run {
     start: u64,
     bytes: Vec<u8>,
+    /// Whether the last byte is the last one of its file.
+    ends_file: bool,
 }
 
 impl Run {
-    fn continues_at(&self, at: u64) -> bool {
+    /// Whether `piece`, which is to be at `at`, is the next one. Any other gap than that between two files has bytes of
+    /// another frame.
+    fn continues_at(&self, at: u64, piece: &Piece) -> bool {
         let end = self.start + self.bytes.len() as u64;
-        !self.bytes.is_empty() && (end..end + BLOCK_BYTES).contains(&at)
+        let is_next_file = self.ends_file && piece.file_offset == 0;
+        !self.bytes.is_empty() && (at == end || is_next_file && at == end.next_multiple_of(BLOCK_BYTES))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use headstart_digest::{ChunkId, Digest, PackId};
+
+    use super::*;
+    use crate::{
+        ChunkRef, Codec, ContentId, FrameRef, Mtime, NoProgress, Node, NodeKind, PackRef, Snapshot,
+        StoreExt as _, Tree,
+        restore::Unlisted,
+        testing::{Bench, noise},
+    };
+
+    #[test]
+    fn bytes_of_another_frame_are_not_taken_for_what_fills_up_a_block() {
+        // Of a first file all but its end lies in the large frame, and all of the second one.
+        let (first, end, second) = (noise(1004, 1), noise(20, 2), noise(100_000, 3));
+        let node = |name: &[u8], body: &[u8]| Node {
+            parent: None,
+            name: name.into(),
+            mode: 0o644,
+            mtime: Mtime::default(),
+            kind: NodeKind::File {
+                size_bytes: body.len() as u64,
+                digest: Digest::of(body),
+            },
+        };
+        let bodies = [[&*first, &*end].concat(), second.clone()];
+        let tree = Tree::new(vec![node(b"a", &bodies[0]), node(b"b", &bodies[1])]).unwrap();
+        // The small one is read and written first.
+        let pack = [&*end, &*first, &*second].concat();
+        let frame = |offset, bytes| FrameRef {
+            pack: 0,
+            offset,
+            stored_bytes: bytes,
+            content_bytes: bytes,
+            codec: Codec::Raw,
+        };
+        let chunk = |frame, offset, body: &[u8]| ChunkRef {
+            frame,
+            offset,
+            bytes: body.len() as u32,
+            id: ChunkId::of(body),
+        };
+        let id = PackId::of(&pack);
+        let pack_ref = PackRef {
+            id,
+            bytes: pack.len() as u32,
+        };
+        let snapshot = Snapshot::new(
+            vec![pack_ref],
+            vec![frame(20, 101_004), frame(0, 20)],
+            vec![chunk(0, 0, &first), chunk(1, 0, &end), chunk(0, 1004, &second)],
+            tree,
+            Vec::new(),
+        )
+        .unwrap();
+        let bench = Bench::new();
+        let write_pack = bench.store.write_bytes(ContentId::Pack(id), Bytes::from(pack));
+        bench.runtime.run(&bench.interrupt, write_pack).unwrap();
+
+        let options = bench.restore_options("k", &[]);
+        let engine = Engine {
+            store: &*bench.store,
+            runtime: &bench.runtime,
+            options: &options,
+            unlisted: Unlisted::Remove,
+            snapshot: &snapshot,
+            progress: &NoProgress,
+            interrupt: &bench.interrupt,
+        };
+        let layout = Layout::new(snapshot.tree()).unwrap();
+        let path = bench.temp.path().join("image");
+        write(&engine, &layout, &File::create(&path).unwrap(), &path).unwrap();
+        let image = std::fs::read(&path).unwrap();
+        for (node, body) in bodies.iter().enumerate() {
+            let at = layout.body_at(node as u32) as usize;
+            assert!(image[at..].starts_with(body), "file {node}");
+        }
     }
 }

@@ -48,7 +48,10 @@ enum State {
     /// It shows a snapshot already.
     Mounted,
     /// It is empty and locked.
-    Empty { folder: Arc<OwnedFd>, layers: Staging },
+    Empty {
+        folder: Arc<OwnedFd>,
+        layers: Box<Staging>,
+    },
 }
 
 impl<'a> Place<'a> {
@@ -158,5 +161,6 @@ fn claim(folder: Arc<OwnedFd>, path: &RelPath, shown: &Path) -> Result<Option<St
     if entries.at("list", shown)?.len() > 3 {
         return Err(NotMounted::NotEmpty(path.clone()));
     }
+    let layers = Box::new(layers);
     Ok(Some(State::Empty { folder, layers }))
 }
