@@ -279,6 +279,19 @@ fn damage_and_absence_are_errors_that_name_the_image() {
     assert!(error.contains(&name[..name.len() - 3]), "{error}");
 }
 
+#[test]
+fn a_daemon_elsewhere_is_an_error_for_who_wants_the_daemon() {
+    let env = machine();
+    let analyze = |image: &str| {
+        let command = env.headstart().args(["layers", "analyze", image]);
+        command.env("DOCKER_HOST", "tcp://192.0.2.1:2375").run()
+    };
+    let error = analyze("docker-daemon:app:v1").code(2).stderr();
+    assert!(error.contains("unix sockets only"), "{error}");
+    let error = analyze("oci:nowhere").code(1).stderr();
+    assert!(!error.contains("DOCKER_HOST"), "{error}");
+}
+
 /// Docker's registry on a free port.
 pub(crate) struct Registry {
     pub(crate) address: String,

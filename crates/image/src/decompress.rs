@@ -66,6 +66,13 @@ impl Compression {
         }
     }
 
+    /// The opposite.
+    pub(crate) fn of_media_type(media_type: &str) -> Option<Self> {
+        let all = [Compression::None, Compression::Gzip, Compression::Zstd];
+        all.into_iter()
+            .find(|compression| compression.media_type() == media_type)
+    }
+
     fn of(start: &[u8]) -> Self {
         match start {
             [0x1f, 0x8b, ..] => Compression::Gzip,

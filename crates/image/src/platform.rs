@@ -2,10 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// `os/architecture[/variant]`, in Go's words.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Platform {
     /// `linux`.
     #[serde(default)]
@@ -14,7 +14,7 @@ pub struct Platform {
     #[serde(default)]
     pub architecture: String,
     /// `v7`, `v8`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
 }
 

@@ -13,7 +13,7 @@ use std::{
 use crate::{
     BlobDigest, DiffId, Image, ImageError, Layer, LayerBlob, LayerCache, Platform, Progress, Source,
     blob::{ScannedBlob, StoredBlob, hash_blob, scan_blob},
-    cache,
+    cache::{self, KnownBlob},
     decompress::Compression,
     manifest::media_type,
 };
@@ -91,10 +91,11 @@ pub fn read_images(
         numbers_of_images.push(numbers_of_image.collect::<Vec<usize>>());
     }
     let layers = read_all(&blobs, options)?;
-    // Blobs of one digest may be claimed to be different tars.
+    // Blobs of one digest may be claimed to be different tars, or of different lengths.
     for (image, numbers) in images.iter().zip(&numbers_of_images) {
         for (blob, &number) in image.layers.iter().zip(numbers) {
             check_diff_id(image, blob, layers[number].diff_id)?;
+            check_size(image, blob, layers[number].compressed_bytes)?;
         }
     }
     let loaded = images.into_iter().zip(numbers_of_images);
@@ -176,21 +177,15 @@ fn read_all(jobs: &[Job<'_>], options: ReadOptions<'_>) -> Result<Vec<Arc<Stored
 
 impl Job<'_> {
     fn read(self, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
-        match self
-            .blob
-            .digest
-            .and_then(|digest| self.remembered(digest, options))
+        if let Some(digest) = self.blob.digest
+            && let Some(known) = cache::load_blob(options.cache, &digest)
+            && let Some(layer) = cache::load_layer(options.cache, &known.diff_id)
         {
-            Some(known) => Ok(known),
-            None => self.read_bytes(options),
+            check_size(self.image, self.blob, known.size_bytes)?;
+            options.progress.advance(self.blob.size_bytes);
+            return Ok(self.stored(digest, known.compression, layer));
         }
-    }
-
-    fn remembered(self, digest: BlobDigest, options: ReadOptions<'_>) -> Option<StoredLayer> {
-        let diff_id = cache::load_diff_id(options.cache, &digest)?;
-        let layer = cache::load_layer(options.cache, &diff_id)?;
-        options.progress.advance(self.blob.size_bytes);
-        Some(self.stored(digest, None, layer))
+        self.read_bytes(options)
     }
 
     fn read_bytes(self, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
@@ -223,10 +218,12 @@ impl Job<'_> {
         {
             let digest = hash_blob(blob, stream, progress, interrupt)?;
             if *digest.as_bytes() == *layer.diff_id().as_bytes() {
-                return Ok(self.stored(digest, Some(Compression::None), layer));
+                return Ok(self.stored(digest, Compression::None, layer));
             }
-            if cache::load_diff_id(cache, &digest) == Some(layer.diff_id()) {
-                return Ok(self.stored(digest, None, layer));
+            if let Some(known) = cache::load_blob(cache, &digest)
+                && known.diff_id == layer.diff_id()
+            {
+                return Ok(self.stored(digest, known.compression, layer));
             }
             return self.scan(blob, open()?, options);
         }
@@ -254,14 +251,19 @@ impl Job<'_> {
             });
         }
         check_diff_id(self.image, self.blob, layer.diff_id())?;
-        cache::keep(options.cache, &digest, &layer);
-        Ok(self.stored(digest, Some(compression), layer))
+        let known = KnownBlob {
+            diff_id: layer.diff_id(),
+            compression,
+            size_bytes: blob.size_bytes,
+        };
+        cache::keep(options.cache, &digest, known, &layer);
+        Ok(self.stored(digest, compression, layer))
     }
 
-    fn stored(self, digest: BlobDigest, compression: Option<Compression>, layer: Layer) -> StoredLayer {
-        let media_type = match (&*self.blob.media_type, compression) {
-            ("", Some(compression)) => compression.media_type(),
-            (said, _) => said,
+    fn stored(self, digest: BlobDigest, compression: Compression, layer: Layer) -> StoredLayer {
+        let media_type = match &*self.blob.media_type {
+            "" => compression.media_type(),
+            said => said,
         };
         StoredLayer {
             digest,
@@ -280,6 +282,17 @@ impl Job<'_> {
             diff_id: self.blob.diff_id,
             layer: None,
         }
+    }
+}
+
+/// Blobs whose bytes are read are refused there when their length is another.
+fn check_size(image: &Image, blob: &LayerBlob, found_bytes: u64) -> Result<(), ImageError> {
+    match blob.size_bytes == found_bytes {
+        true => Ok(()),
+        false => Err(ImageError::corrupt(
+            format!("layer {} of {}", blob.place(), image.reference),
+            format!("it has {found_bytes} bytes, not {}", blob.size_bytes),
+        )),
     }
 }
 

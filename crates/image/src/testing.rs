@@ -223,6 +223,7 @@ pub(crate) fn access() -> Access {
     Access {
         registries: Arc::new(Registries::new(options).unwrap()),
         docker_socket: "none".into(),
+        interrupt: Arc::default(),
     }
 }
 

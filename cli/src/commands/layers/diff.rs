@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use headstart_image::{
     BlobDigest, LoadedImage,
-    diff::{Change, ChangeKind, Difference, Ignore, LayerRelation, compare_layers, compare_trees},
+    diff::{Change, ChangeKind, Comparison, Difference, Ignore, LayerRelation},
     metrics::pull_bytes,
 };
 use serde::Serialize;
@@ -17,8 +17,8 @@ use crate::{
 
 /// Show what differs between two images, and what pulling the second costs
 ///
-/// Compares the finished file systems path by path, and the layers one by one. Prints one path a line: A added, D removed,
-/// M changed, with what changed about it.
+/// Compares the finished file systems path by path, the layers one by one, and the configs. Prints one path a line: A added,
+/// D removed, M changed, with what changed about it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     headstart layers diff app:1.4 app:1.5\n  \
@@ -34,7 +34,9 @@ pub(crate) struct DiffArgs {
     /// What not to look at, separated by commas
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     ignore: Vec<Ignored>,
-    /// End with exit code 1 when something differs
+    /// End with exit code 1 when something differs: any byte of manifest, config and layers
+    ///
+    /// With --ignore the bytes may differ: paths, the entries of each layer, and the config must be the same.
     #[arg(long)]
     exit_code: bool,
     #[command(flatten)]
@@ -43,7 +45,7 @@ pub(crate) struct DiffArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Ignored {
-    /// Modification times
+    /// Modification times, and those of the config and its history
     Times,
     /// Users and groups
     Owners,
@@ -59,6 +61,8 @@ struct DiffDocument {
     new: ImageName,
     /// Whether nothing differs that is not ignored.
     same: bool,
+    /// The same of the configs, apart from the layers they name.
+    same_config: bool,
     added: u64,
     removed: u64,
     changed: u64,
@@ -101,9 +105,8 @@ pub(super) fn run(ui: &Ui, context: &Context, args: DiffArgs) -> Result<(), Comm
     let [old, new] = &images[..] else {
         unreachable!("two names give two images");
     };
-    let changes = compare_trees(&old.tree()?, &new.tree()?, ignore);
-    let relations = compare_layers(old, new, ignore);
-    let document = DiffDocument::new(old, new, &changes, &relations);
+    let comparison = Comparison::of(old, new, ignore)?;
+    let document = DiffDocument::new(old, new, &comparison);
     match ui.is_json() {
         true => ui.answer_json(&document)?,
         false => document.print(ui)?,
@@ -118,24 +121,29 @@ pub(super) fn run(ui: &Ui, context: &Context, args: DiffArgs) -> Result<(), Comm
 }
 
 impl DiffDocument {
-    fn new(old: &LoadedImage, new: &LoadedImage, changes: &[Change], relations: &[LayerRelation]) -> Self {
+    fn new(old: &LoadedImage, new: &LoadedImage, comparison: &Comparison) -> Self {
         let name = |image: &LoadedImage| ImageName {
             reference: image.image.reference.clone(),
             digest: image.image.digest,
         };
-        let rows: Vec<_> = changes.iter().map(ChangeRow::new).collect();
+        let rows: Vec<_> = comparison.changes.iter().map(ChangeRow::new).collect();
         let counted = |kind: &str| rows.iter().filter(|row| row.change == kind).count() as u64;
         let digest = |image: &LoadedImage, number: usize| image.layers.get(number).map(|layer| layer.digest);
-        let layers = relations.iter().enumerate().map(|(number, &relation)| LayerRow {
-            old: digest(old, number),
-            new: digest(new, number),
-            relation: relation_word(relation),
-        });
+        let layers = comparison
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(number, &relation)| LayerRow {
+                old: digest(old, number),
+                new: digest(new, number),
+                relation: relation_word(relation),
+            });
         DiffDocument {
             schema: "headstart.layers-diff/1",
             old: name(old),
             new: name(new),
-            same: rows.is_empty() && !relations.contains(&LayerRelation::OtherOrder),
+            same: comparison.is_same,
+            same_config: comparison.is_config_same,
             added: counted("added"),
             removed: counted("removed"),
             changed: counted("changed"),
@@ -176,6 +184,12 @@ impl DiffDocument {
             ]);
         }
         ui.answer_table(&table)?;
+        let documents = match (self.same, self.same_config) {
+            (true, _) => "the images are the same",
+            (false, true) => "the images differ, their configs do not",
+            (false, false) => "the images differ, and so do their configs",
+        };
+        ui.answer(documents)?;
         ui.answer(format_args!(
             "{} added, {} removed, {} changed; a node with {} pulls {}",
             count(self.added),

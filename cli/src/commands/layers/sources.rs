@@ -1,6 +1,6 @@
 //! From names on the command line to images.
 
-use std::{num::NonZero, path::PathBuf, sync::Arc, thread};
+use std::{ffi::OsStr, num::NonZero, os::unix::ffi::OsStrExt as _, path::PathBuf, sync::Arc, thread};
 
 use clap::Args;
 use headstart_image::{
@@ -63,6 +63,12 @@ impl SourceArgs {
             .map(|name| name.parse::<Reference>())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| CommandError::usage(error.to_string()))?;
+        if references
+            .iter()
+            .any(|reference| matches!(reference, Reference::DockerDaemon(_)))
+        {
+            docker_socket(context)?;
+        }
         let access = self.access(context)?;
         let sources = references
             .iter()
@@ -105,14 +111,31 @@ impl SourceArgs {
         let registries = Registries::new(options).map_err(|error| {
             CommandError::from_error(Kind::Failed, &error).context("cannot prepare to speak to registries")
         })?;
-        let socket = context.var(env_vars::DOCKER_HOST).and_then(|host| {
-            let host = host.to_str()?;
-            host.strip_prefix("unix://").map(PathBuf::from)
-        });
         Ok(Access {
             registries: Arc::new(registries),
-            docker_socket: socket.unwrap_or_else(|| DOCKER_SOCKET.into()),
+            // Who wants the daemon has been told what is wrong with it.
+            docker_socket: docker_socket(context).unwrap_or_else(|_| DOCKER_SOCKET.into()),
+            interrupt: Arc::clone(&context.interrupt),
         })
+    }
+}
+
+/// Where the Docker daemon listens: only sockets of this machine are known here.
+fn docker_socket(context: &Context) -> Result<PathBuf, CommandError> {
+    let Some(host) = context.var(env_vars::DOCKER_HOST) else {
+        return Ok(DOCKER_SOCKET.into());
+    };
+    match host.as_bytes().strip_prefix(b"unix://") {
+        Some(path) => Ok(OsStr::from_bytes(path).into()),
+        None => {
+            let sentence = format!(
+                "${} is {}, and the Docker daemon is spoken to over unix sockets only",
+                env_vars::DOCKER_HOST,
+                host.display()
+            );
+            let hint = "set it like unix:///var/run/docker.sock, or give what `docker save` writes as docker-archive:FILE";
+            Err(CommandError::usage(sentence).hint(hint))
+        }
     }
 }
 

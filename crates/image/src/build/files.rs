@@ -9,7 +9,7 @@ use std::{
         ffi::{OsStrExt as _, OsStringExt as _},
         fs::MetadataExt as _,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use headstart_fs::AtPath as _;
@@ -17,7 +17,7 @@ use headstart_fs::AtPath as _;
 use super::{layer::LayerWriter, proof::IMPLIED};
 use crate::{
     EntryKind, ImageError, Tree,
-    layer::{clean_path, split_last},
+    layer::{WHITEOUT, clean_path, split_last},
     tar::{Entry, Kind},
 };
 
@@ -69,6 +69,33 @@ impl FileLayer {
         Ok(files)
     }
 
+    /// Refuses to take in `output`, a folder that an image is to be written to: it need not be there yet.
+    pub fn check_apart(&self, output: &Path) -> Result<(), ImageError> {
+        let output = real_path(output)?;
+        let everything = [Vec::new()];
+        for path in self.listed.as_deref().unwrap_or(&everything) {
+            let path = clean(path)?;
+            let on_disk = self.on_disk(&path);
+            // A link is taken as such, but for the folder itself.
+            let is_link = !path.is_empty() && on_disk.is_symlink();
+            if !is_link && output.starts_with(real_path(&on_disk)?) {
+                let reason = format!(
+                    "it holds {}, where the image is written; write elsewhere, or list the files that are meant",
+                    output.display()
+                );
+                return Err(ImageError::unsupported(on_disk.display().to_string(), reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn on_disk(&self, path: &[u8]) -> PathBuf {
+        match path.is_empty() {
+            true => self.from.clone(),
+            false => self.from.join(OsStr::from_bytes(path)),
+        }
+    }
+
     /// A file below a link is elsewhere: the link and the file's own path are to be listed.
     fn check_parents(&self, path: &[u8]) -> Result<(), ImageError> {
         let mut folder = split_last(path).0;
@@ -94,10 +121,7 @@ impl FileLayer {
     fn add(&self, files: &mut FileSet<PathBuf>, path: &[u8]) -> Result<(), ImageError> {
         let mut stack = vec![path.to_vec()];
         while let Some(path) = stack.pop() {
-            let on_disk = match path.is_empty() {
-                true => self.from.clone(),
-                false => self.from.join(OsStr::from_bytes(&path)),
-            };
+            let on_disk = self.on_disk(&path);
             let metadata = match path.is_empty() {
                 true => fs::metadata(&on_disk),
                 false => fs::symlink_metadata(&on_disk),
@@ -128,6 +152,16 @@ impl FileLayer {
         }
         Ok(())
     }
+}
+
+/// A path without links, as far as it is there.
+fn real_path(path: &Path) -> Result<PathBuf, ImageError> {
+    let absolute = std::path::absolute(path).at("find", path)?;
+    let real = absolute.ancestors().find_map(|folder| {
+        let rest = absolute.strip_prefix(folder).ok()?;
+        Some(fs::canonicalize(folder).ok()?.join(rest))
+    });
+    Ok(real.unwrap_or(absolute))
 }
 
 /// Opens a file of the disk.
@@ -183,6 +217,7 @@ impl<B> FileSet<B> {
         // The root is there, and not ours to change.
         self.items.remove(&b""[..]);
         for (path, item) in self.items {
+            check_name(&path)?;
             let mut entry = Entry {
                 path,
                 kind: Kind::Folder,
@@ -199,6 +234,11 @@ impl<B> FileSet<B> {
                 ItemKind::Folder => {
                     keep_folder(&mut entry, below)?;
                     writer.add(&entry, io::empty())?;
+                }
+                ItemKind::Symlink(_) | ItemKind::File { .. } if is_folder(&entry.path, below) => {
+                    let reason =
+                        "the layers below have a folder there, which it would hide with all it holds";
+                    return Err(refuse(&entry.path, reason));
                 }
                 ItemKind::Symlink(target) => {
                     (entry.kind, entry.mode) = (Kind::Symlink(target), 0o777);
@@ -237,6 +277,26 @@ impl<B> FileSet<B> {
     }
 }
 
+/// Names that layers give to what they hide would hide something, or vanish.
+fn check_name(path: &[u8]) -> Result<(), ImageError> {
+    match split_last(path).1.starts_with(WHITEOUT) {
+        true => Err(refuse(
+            path,
+            "images mark by such a name that something is hidden",
+        )),
+        false => Ok(()),
+    }
+}
+
+fn is_folder(path: &[u8], below: &Tree<'_>) -> bool {
+    let node = below.find(path).map(|id| below.node(id));
+    node.is_some_and(|node| matches!(node.kind, EntryKind::Folder))
+}
+
+fn refuse(path: &[u8], reason: impl Into<String>) -> ImageError {
+    ImageError::unsupported(String::from_utf8_lossy(path), reason)
+}
+
 fn keep_folder(entry: &mut Entry, below: &Tree<'_>) -> Result<(), ImageError> {
     let Some(node) = below.find(&entry.path).map(|id| below.node(id)) else {
         return Ok(());
@@ -245,21 +305,19 @@ fn keep_folder(entry: &mut Entry, below: &Tree<'_>) -> Result<(), ImageError> {
         EntryKind::Folder => {
             let meta = node.meta.unwrap_or(IMPLIED);
             if meta.attributes.is_some() {
-                let path = String::from_utf8_lossy(&entry.path).into_owned();
                 let reason = "the base has a folder there with extended attributes, which would be lost";
-                return Err(ImageError::unsupported(path, reason));
+                return Err(refuse(&entry.path, reason));
             }
             (entry.mode, entry.uid, entry.gid) = (meta.mode, meta.uid, meta.gid);
             entry.mtime = (meta.mtime_seconds, meta.mtime_nanoseconds);
             Ok(())
         }
         EntryKind::Symlink { target } => {
-            let path = String::from_utf8_lossy(&entry.path).into_owned();
             let reason = format!(
                 "the base has a link there, to {}; name the folder it leads to",
                 String::from_utf8_lossy(target)
             );
-            Err(ImageError::unsupported(path, reason))
+            Err(refuse(&entry.path, reason))
         }
         _ => Ok(()),
     }

@@ -207,6 +207,7 @@ impl Documents {
             tag,
             manifest,
             manifest_bytes: self.manifest_json.len() as u64,
+            platform: self.image.image.config.platform.clone(),
             config,
             layers: self.image.layers.iter().map(|layer| layer.digest).collect(),
         });
@@ -240,9 +241,18 @@ mod tests {
         layers: Vec<NewLayer>,
         output: &Reference,
     ) -> Result<LoadedImage, ImageError> {
+        build_for("linux/amd64", base, layers, output)
+    }
+
+    fn build_for(
+        platform: &str,
+        base: Option<Base<'_>>,
+        layers: Vec<NewLayer>,
+        output: &Reference,
+    ) -> Result<LoadedImage, ImageError> {
         let new = NewImage {
             base,
-            platform: "linux/amd64".parse().unwrap(),
+            platform: platform.parse().unwrap(),
             layers,
             style: FileStyle {
                 uid: 7,
@@ -250,7 +260,7 @@ mod tests {
                 times: Times::Fixed(5),
             },
             config: ConfigChange::default(),
-            tag: Some("v1".to_owned()),
+            tag: output.tag().map(str::to_owned),
         };
         let options = BuildOptions {
             compression: Compression::Gzip,
@@ -368,6 +378,101 @@ mod tests {
                 build(None, vec![files(temp.path(), Some(&[wrong]))], &output).is_err(),
                 "{wrong}"
             );
+        }
+        // What failed is no obstacle to what follows.
+        assert!(build(None, vec![files(temp.path(), Some(&["real"]))], &output).is_ok());
+    }
+
+    #[test]
+    fn what_would_hide_folders_of_the_base_or_vanish_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let sources = [MemoryImage::source(
+            "base",
+            vec![TarMaker::new().file("tmp/app/data/x", b"1").finish()],
+        )];
+        let images = read(&sources).unwrap();
+        let base = Base {
+            image: &images[0],
+            source: &*sources[0],
+        };
+        fs::create_dir_all(temp.path().join("marker/data/.wh.x")).unwrap();
+        fs::create_dir(temp.path().join("file")).unwrap();
+        fs::write(temp.path().join("file/data"), "").unwrap();
+        fs::create_dir(temp.path().join("link")).unwrap();
+        symlink("elsewhere", temp.path().join("link/data")).unwrap();
+        fs::create_dir_all(temp.path().join("folder/data")).unwrap();
+        let output = Reference::OciLayout {
+            folder: temp.path().join("out"),
+            tag: None,
+        };
+        for (name, reason) in [
+            ("marker", "hidden"),
+            ("file", "have a folder"),
+            ("link", "have a folder"),
+        ] {
+            let layers = vec![files(&temp.path().join(name), None)];
+            let error = build(Some(base), layers, &output).unwrap_err().to_string();
+            assert!(error.contains(reason), "{name}: {error}");
+        }
+        assert!(
+            build(
+                Some(base),
+                vec![files(&temp.path().join("folder"), None)],
+                &output
+            )
+            .is_ok()
+        );
+    }
+
+    #[test]
+    fn a_layer_does_not_hold_what_is_written() {
+        let temp = tempfile::tempdir().unwrap();
+        let app = temp.path().join("app");
+        fs::create_dir_all(app.join("dist")).unwrap();
+        symlink(&app, temp.path().join("link")).unwrap();
+        symlink("dist", app.join("also")).unwrap();
+        let is_apart = |from: &str, listed: Option<&[&str]>, output: &str| {
+            let LayerContent::Files(layer) = files(&temp.path().join(from), listed).content else {
+                unreachable!("it is of files");
+            };
+            layer.check_apart(&temp.path().join(output)).is_ok()
+        };
+        for (from, listed, output, expected) in [
+            ("app", None, "out", true),
+            ("app", None, "app2", true),
+            ("app/dist", None, "app", true),
+            ("app", None, "app", false),
+            ("app", None, "app/new/out", false),
+            ("app", None, "link/out", false),
+            ("link", None, "app/out", false),
+            ("app", Some(&["dist"][..]), "app/out", true),
+            ("app", Some(&["also"][..]), "app/dist/out", true),
+            ("app", Some(&["./dist/"][..]), "app/dist/out", false),
+        ] {
+            let found = is_apart(from, listed, output);
+            assert_eq!(found, expected, "{from} {listed:?} {output}");
+        }
+    }
+
+    #[test]
+    fn an_image_without_a_tag_replaces_the_one_of_its_platform() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir(temp.path().join("app")).unwrap();
+        let output = Reference::OciLayout {
+            folder: temp.path().join("out"),
+            tag: None,
+        };
+        let build_with = |platform: &str, text: &str| {
+            fs::write(temp.path().join("app/x"), text).unwrap();
+            let layers = vec![files(&temp.path().join("app"), None)];
+            build_for(platform, None, layers, &output).unwrap().image.digest
+        };
+        let _ = build_with("linux/amd64", "1");
+        let arm = build_with("linux/arm64/v8", "2");
+        let amd = build_with("linux/amd64", "3");
+        for (platform, digest) in [("linux/amd64", amd), ("linux/arm64", arm)] {
+            let image = open(&output).load_image(&platform.parse().unwrap()).unwrap();
+            assert_eq!(image.digest, digest, "{platform}");
         }
     }
 }

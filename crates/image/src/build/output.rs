@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fs,
-    io::{ErrorKind, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -17,10 +17,13 @@ use super::{
     staging::{Staging, persist},
 };
 use crate::{
-    Access, BlobDigest, ImageError, Reference, Registries, RegistryReference, StoredLayer,
+    Access, BlobDigest, ImageError, Platform, Reference, Registries, RegistryReference, StoredLayer,
     manifest::{MAX_MANIFEST_BYTES, media_type, parse},
     source::REF_NAME,
 };
+
+/// What makes a folder a layout.
+const LAYOUT_FILE: &str = "oci-layout";
 
 /// Takes the blobs of images, and gives them their names at the end.
 #[derive(Debug)]
@@ -37,6 +40,7 @@ pub(super) struct NamedImage {
     pub(super) tag: Option<String>,
     pub(super) manifest: BlobDigest,
     pub(super) manifest_bytes: u64,
+    pub(super) platform: Option<Platform>,
     pub(super) config: BlobDigest,
     pub(super) layers: Vec<BlobDigest>,
 }
@@ -64,7 +68,7 @@ impl ImageWriter {
     pub fn create(output: &Reference, access: &Access, scratch: &Path) -> Result<Self, ImageError> {
         let (kind, folder) = match output {
             Reference::OciLayout { folder, .. } => {
-                check_layout(folder)?;
+                begin_layout(folder)?;
                 (Kind::Layout, folder.clone())
             }
             Reference::OciArchive { file, .. } | Reference::DockerArchive { file, .. } => {
@@ -141,21 +145,12 @@ impl ImageWriter {
         for image in &self.images {
             add_to_index(&mut index, image);
         }
-        let documents = [
-            ("oci-layout", json!({"imageLayoutVersion": "1.0.0"})),
-            ("index.json", index),
-        ];
         match &self.kind {
-            Kind::Layout => documents.iter().try_for_each(|(name, document)| {
-                let path = folder.join(name);
-                let mut temp = publish::temp_beside(&path)?;
-                temp.write_all(document.to_string().as_bytes())
-                    .at("write", temp.path())?;
-                persist(temp, &path)
-            }),
+            Kind::Layout => write_document(&folder.join("index.json"), &index),
             Kind::Archive { file, is_docker, .. } => {
                 let mut temp = publish::temp_beside(file)?;
                 let docker = is_docker.then(|| ("manifest.json", docker_manifest(&self.images)));
+                let documents = [(LAYOUT_FILE, layout_document()), ("index.json", index)];
                 let documents: Vec<_> = documents.into_iter().chain(docker).collect();
                 write_archive(&self.staging, &self.images, &documents, &mut temp).map_err(|source| {
                     ImageError::Write {
@@ -198,19 +193,29 @@ fn temp_folder(parent: &Path) -> Result<TempDir, ImageError> {
     Ok(temp.at("create a temporary folder in", parent)?)
 }
 
+/// Says of a folder that it is a layout, before anything is in it: a build that fails leaves something the next goes on with.
 /// A folder that holds something else is left alone.
-fn check_layout(folder: &Path) -> Result<(), ImageError> {
-    let mut entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries.at("list", folder)?,
-    };
-    match entries.next().is_none() || folder.join("oci-layout").exists() {
-        true => Ok(()),
-        false => {
-            let reason = "it is there, and is neither empty nor an OCI layout";
-            Err(ImageError::unsupported(folder.display().to_string(), reason))
-        }
+fn begin_layout(folder: &Path) -> Result<(), ImageError> {
+    if folder.join(LAYOUT_FILE).exists() {
+        return Ok(());
     }
+    fs::create_dir_all(folder).at("create", folder)?;
+    if fs::read_dir(folder).at("list", folder)?.next().is_some() {
+        let reason = "it is there, and is neither empty nor an OCI layout";
+        return Err(ImageError::unsupported(folder.display().to_string(), reason));
+    }
+    write_document(&folder.join(LAYOUT_FILE), &layout_document())
+}
+
+fn layout_document() -> Value {
+    json!({"imageLayoutVersion": "1.0.0"})
+}
+
+fn write_document(path: &Path, document: &Value) -> Result<(), ImageError> {
+    let mut temp = publish::temp_beside(path)?;
+    temp.write_all(document.to_string().as_bytes())
+        .at("write", temp.path())?;
+    persist(temp, path)
 }
 
 fn empty_index() -> Value {
@@ -229,7 +234,8 @@ fn load_index(folder: &Path) -> Result<Value, ImageError> {
     }
 }
 
-/// The tag moves from whatever had it.
+/// The tag moves from whatever had it. An image without one takes the place of that for the same platform: nothing else
+/// tells them apart.
 fn add_to_index(index: &mut Value, image: &NamedImage) {
     let tag = image.tag.as_deref();
     let mut descriptor = json!({
@@ -237,6 +243,10 @@ fn add_to_index(index: &mut Value, image: &NamedImage) {
         "digest": image.manifest,
         "size": image.manifest_bytes,
     });
+    let platform = image.platform.as_ref().map(|platform| json!(platform));
+    if let Some(platform) = &platform {
+        descriptor["platform"] = platform.clone();
+    }
     if let Some(tag) = tag {
         descriptor["annotations"] = json!({REF_NAME: tag});
     }
@@ -247,10 +257,20 @@ fn add_to_index(index: &mut Value, image: &NamedImage) {
         let tag_of = |old: &Value| old["annotations"][REF_NAME].as_str().map(str::to_owned);
         manifests.retain(|old| match tag {
             Some(tag) => tag_of(old).as_deref() != Some(tag),
-            None => tag_of(old).is_some() || old["digest"] != descriptor["digest"],
+            None => tag_of(old).is_some() || !is_replaced(old, platform.as_ref()),
         });
         manifests.push(descriptor);
     }
+}
+
+/// Whether an untagged manifest is for `platform`, as far as is said.
+fn is_replaced(old: &Value, platform: Option<&Value>) -> bool {
+    let is_index = old["mediaType"].as_str().is_some_and(media_type::is_index);
+    let is_other = old
+        .get("platform")
+        .zip(platform)
+        .is_some_and(|(old, new)| old != new);
+    !is_index && !is_other
 }
 
 /// What `docker load` reads.

@@ -84,14 +84,15 @@ impl DockerConfig {
 
     /// The helper that has the login of `host`, and the name it knows it by: the program is `docker-credential-` and this,
     /// its only argument `get`, its input the name.
-    pub fn helper(&self, host: &str) -> Option<(&str, &str)> {
+    pub fn helper<'a>(&'a self, host: &'a str) -> Option<(&'a str, &'a str)> {
         let key = self.cred_helpers.keys().find(|key| is_key_of(key, host));
         if let Some(key) = key {
             return Some((&self.cred_helpers[key], key));
         }
         let store = self.creds_store.as_deref().filter(|store| !store.is_empty())?;
-        // Docker lists what the store has as logins without content.
-        let key = self.auths.keys().find(|key| is_key_of(key, host))?;
+        // Docker lists what the store has as logins without content; others fill the store and list nothing.
+        let listed = self.auths.keys().find(|key| is_key_of(key, host));
+        let key = listed.map_or_else(|| key_of(host), String::as_str);
         Some((store, key))
     }
 
@@ -122,6 +123,14 @@ impl Login {
                 password: answer.secret,
             },
         })
+    }
+}
+
+/// The name under which Docker would keep a login.
+fn key_of(host: &str) -> &str {
+    match host {
+        "docker.io" => DOCKER_HUB_KEY,
+        host => host,
     }
 }
 
@@ -163,8 +172,19 @@ mod tests {
             Some(("desktop", "r.example:5000"))
         );
         assert_eq!(config.helper("gcr.io"), Some(("gcloud", "gcr.io")));
-        assert_eq!(config.helper("other.example"), None);
+        assert_eq!(config.helper("other.example"), Some(("desktop", "other.example")));
         assert_eq!(format!("{:?}", config.login("docker.io")), "Some(Login(..))");
+    }
+
+    #[test]
+    fn a_store_is_asked_for_what_is_not_listed() {
+        let config = DockerConfig::parse(br#"{"credsStore":"pass"}"#).unwrap();
+        assert_eq!(config.helper("r.example"), Some(("pass", "r.example")));
+        assert_eq!(
+            config.helper("docker.io"),
+            Some(("pass", "https://index.docker.io/v1/"))
+        );
+        assert_eq!(DockerConfig::default().helper("r.example"), None);
     }
 
     #[test]

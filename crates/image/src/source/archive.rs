@@ -6,6 +6,7 @@ use std::{
     io::{self, BufReader, Read, Seek as _},
     os::unix::fs::FileExt as _,
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use headstart_fs::AtPath as _;
@@ -13,7 +14,7 @@ use headstart_fs::AtPath as _;
 use super::files::Files;
 use crate::{
     ImageError,
-    decompress::{decompress, is_compressed},
+    decompress::{check_ratio, decompress, is_compressed},
     layer::{clean_path, split_last},
     tar::{Kind, TarReader},
 };
@@ -22,6 +23,8 @@ use crate::{
 const MAX_FILES: usize = 100_000;
 /// Links of links: older Docker writes one.
 const MAX_LINKS: usize = 8;
+/// What is expanded before we look whether to go on.
+const CHUNK_BYTES: u64 = 1 << 20;
 
 /// A tar whose files can be read in any order.
 #[derive(Debug)]
@@ -39,13 +42,13 @@ enum Member {
 
 impl Archive {
     /// Lists the files of the tar at `path`. One that is compressed as a whole is first expanded into a temporary file.
-    pub(super) fn open(path: &Path) -> Result<Self, ImageError> {
+    pub(super) fn open(path: &Path, interrupt: &AtomicBool) -> Result<Self, ImageError> {
         let file = File::open(path).at("open", path)?;
         let name = path.display().to_string();
         let mut start = [0; 4];
         let read = file.read_at(&mut start, 0).at("read", path)?;
         let file = match is_compressed(&start[..read]) {
-            true => expand(file, &name)?,
+            true => expand(file, &name, interrupt)?,
             false => file,
         };
         Self::from_file(name, file)
@@ -125,14 +128,26 @@ impl Read for Section<'_> {
     }
 }
 
-fn expand(file: File, name: &str) -> Result<File, ImageError> {
+fn expand(file: File, name: &str, interrupt: &AtomicBool) -> Result<File, ImageError> {
     let failed = |source| ImageError::Read {
         what: name.to_owned(),
         source,
     };
+    let stored_bytes = file.metadata().map_err(failed)?.len();
     let mut expanded = tempfile::tempfile().map_err(failed)?;
     let (_, mut stream) = decompress(BufReader::new(file)).map_err(failed)?;
-    io::copy(&mut stream, &mut expanded).map_err(failed)?;
+    let mut expanded_bytes = 0;
+    loop {
+        if interrupt.load(Ordering::Relaxed) {
+            return Err(ImageError::Interrupted);
+        }
+        let mut chunk = stream.by_ref().take(CHUNK_BYTES);
+        match io::copy(&mut chunk, &mut expanded).map_err(failed)? {
+            0 => break,
+            copied => expanded_bytes += copied,
+        }
+        check_ratio(name, expanded_bytes, stored_bytes)?;
+    }
     expanded.rewind().map_err(failed)?;
     Ok(expanded)
 }

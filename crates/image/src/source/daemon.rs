@@ -4,13 +4,18 @@ use std::{
     fs::File,
     io::{self, Seek as _, Write as _},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use super::archive::Archive;
 use crate::ImageError;
 
+/// How long a request to stop may go unnoticed.
+const POLL: Duration = Duration::from_millis(100);
+
 /// Saves `name` into a temporary file, which lives as long as the archive is open.
-pub(super) fn save(socket: &Path, name: &str) -> Result<Archive, ImageError> {
+pub(super) fn save(socket: &Path, name: &str, interrupt: &AtomicBool) -> Result<Archive, ImageError> {
     let unavailable = |source| ImageError::Unavailable {
         what: format!("the Docker daemon at {}", socket.display()),
         source,
@@ -20,8 +25,10 @@ pub(super) fn save(socket: &Path, name: &str) -> Result<Archive, ImageError> {
         .enable_all()
         .build()
         .map_err(unavailable)?;
+    let saving = until_interrupted(download(socket, name, &mut file), interrupt);
     let status = runtime
-        .block_on(download(socket, name, &mut file))
+        .block_on(saving)
+        .ok_or(ImageError::Interrupted)?
         .map_err(unavailable)?;
     match status.as_u16() {
         200 => {}
@@ -35,6 +42,17 @@ pub(super) fn save(socket: &Path, name: &str) -> Result<Archive, ImageError> {
     }
     file.rewind().map_err(unavailable)?;
     Archive::from_file(format!("docker-daemon:{name}"), file)
+}
+
+/// The output of `future`, or nothing when nobody waits for it any more.
+async fn until_interrupted<T>(future: impl Future<Output = T>, interrupt: &AtomicBool) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    while !interrupt.load(Ordering::Relaxed) {
+        if let Ok(output) = tokio::time::timeout(POLL, &mut future).await {
+            return Some(output);
+        }
+    }
+    None
 }
 
 async fn download(socket: &Path, name: &str, file: &mut File) -> io::Result<reqwest::StatusCode> {

@@ -7,7 +7,12 @@ mod files;
 mod oci;
 mod registry;
 
-use std::{fmt, io::Read, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    io::Read,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use crate::{
     BlobDigest, DiffId, ImageConfig, ImageError, Platform, Reference,
@@ -89,23 +94,28 @@ pub struct Access {
     pub registries: Arc<Registries>,
     /// Where the Docker daemon listens.
     pub docker_socket: PathBuf,
+    /// Set to stop opening what takes long.
+    pub interrupt: Arc<AtomicBool>,
 }
 
 /// Opens what `reference` names: reads an archive's list of files, saves an image of the daemon, and nothing of a registry.
 pub fn open_source(reference: &Reference, access: &Access) -> Result<Box<dyn Source>, ImageError> {
     let name = reference.to_string();
+    let interrupt = &*access.interrupt;
     Ok(match reference {
         Reference::OciLayout { folder, tag } => {
             Box::new(OciFiles::new(name, Folder::new(folder.clone()), tag.clone()))
         }
         Reference::OciArchive { file, tag } => {
-            Box::new(OciFiles::new(name, Archive::open(file)?, tag.clone()))
+            Box::new(OciFiles::new(name, Archive::open(file, interrupt)?, tag.clone()))
         }
-        Reference::DockerArchive { file, tag } => {
-            Box::new(DockerArchive::new(name, Archive::open(file)?, tag.clone()))
-        }
+        Reference::DockerArchive { file, tag } => Box::new(DockerArchive::new(
+            name,
+            Archive::open(file, interrupt)?,
+            tag.clone(),
+        )),
         Reference::DockerDaemon(image) => {
-            let saved = daemon::save(&access.docker_socket, image)?;
+            let saved = daemon::save(&access.docker_socket, image, interrupt)?;
             Box::new(DockerArchive::new(name, saved, None))
         }
         Reference::Registry(reference) => {

@@ -94,6 +94,7 @@ fn access() -> Access {
     Access {
         registries: Arc::new(Registries::new(options).unwrap()),
         docker_socket: PathBuf::from("/nonexistent/docker.sock"),
+        interrupt: Arc::default(),
     }
 }
 
@@ -400,6 +401,22 @@ fn archives_that_play_tricks_are_refused() {
 }
 
 #[test]
+fn a_compressed_archive_is_expanded_within_limits_and_until_stopped() {
+    // Frames of some KB that unpack to 100 MB of zeros each.
+    let zeros = zstd::bulk::compress(&vec![0; 100 << 20], 1).unwrap();
+    let (_folder, file) = keep(&zeros.repeat(12));
+    let reference = format!("oci-archive:{}", file.display()).parse().unwrap();
+    let error = open_source(&reference, &access()).unwrap_err();
+    assert!(matches!(error, ImageError::TooLarge { .. }), "{error}");
+    let stopped = Access {
+        interrupt: Arc::new(AtomicBool::new(true)),
+        ..access()
+    };
+    let error = open_source(&reference, &stopped).unwrap_err();
+    assert!(matches!(error, ImageError::Interrupted), "{error}");
+}
+
+#[test]
 fn an_oci_archive_is_a_layout_in_a_tar() {
     let layout = Layout::new();
     let (tar, blob) = plain(&layout, TarMaker::new().file("a", b"123"));
@@ -467,6 +484,55 @@ fn what_was_read_once_is_not_read_again() {
         read_with(&[layout.name()], &cache),
         Err(ImageError::Missing { .. })
     ));
+}
+
+#[test]
+fn layers_are_described_with_a_cache_as_without() {
+    let tars = ["a", "b", "c"].map(|name| TarMaker::new().file(name, b"1").finish());
+    let ids: Vec<_> = tars.iter().map(|tar| DiffId::of(tar)).collect();
+    let config = json!({ "os": "linux", "architecture": "amd64", "rootfs": { "diff_ids": ids } });
+    let manifest = json!([{ "Config": "c.json", "RepoTags": null, "Layers": ["1", "2", "3"] }]);
+    let (_folder, file) = archive(&[
+        ("1", &tars[0]),
+        ("2", &gzip(&tars[1])),
+        ("3", &zstd::bulk::compress(&tars[2], 1).unwrap()),
+        ("c.json", &serde_json::to_vec(&config).unwrap()),
+        ("manifest.json", &serde_json::to_vec(&manifest).unwrap()),
+    ]);
+    let cache = Memory::default();
+    let describe = || {
+        let image = read_with(&[format!("docker-archive:{}", file.display())], &cache)
+            .unwrap()
+            .remove(0);
+        let layers = image.layers.iter();
+        let layers = layers.map(|layer| (layer.digest, layer.media_type.clone(), layer.compressed_bytes));
+        layers.collect::<Vec<_>>()
+    };
+    let first = describe();
+    assert_eq!(first[1].1, media_type::OCI_LAYER_GZIP);
+    assert_eq!(first[2].1, media_type::OCI_LAYER_ZSTD);
+    assert_eq!(describe(), first);
+}
+
+#[test]
+fn a_length_that_is_wrong_is_found_out_with_a_cache_as_without() {
+    let layout = Layout::new();
+    let (tar, blob) = plain(&layout, TarMaker::new().file("a", b"1"));
+    let mut wrong = blob.clone();
+    wrong["size"] = json!(tar.len() + 1);
+    let right = layout.image(&[(tar.clone(), blob)]);
+    let wrong = layout.image(&[(tar, wrong)]);
+    layout.index(&[tagged(right, "right"), tagged(wrong, "wrong")]);
+    let name = |tag: &str| format!("{}:{tag}", layout.name());
+    let cache = Memory::default();
+    let is_refused = |names: &[String], cache: &dyn LayerCache| {
+        let error = read_with(names, cache).unwrap_err();
+        assert!(matches!(error, ImageError::Corrupt { .. }), "{error}");
+    };
+    is_refused(&[name("wrong")], &cache);
+    is_refused(&[name("right"), name("wrong")], &NoCache);
+    read_with(&[name("right")], &cache).unwrap();
+    is_refused(&[name("wrong")], &cache);
 }
 
 #[test]
@@ -619,6 +685,12 @@ fn an_image_of_the_daemon_is_what_it_saves() {
     let image = open("app:v1").unwrap().load_image(&Platform::native()).unwrap();
     assert_eq!(image.layers[0].diff_id, DiffId::of(&tar));
     assert!(matches!(open("no:v1"), Err(ImageError::Missing { .. })));
+    let stopped = Access {
+        interrupt: Arc::new(AtomicBool::new(true)),
+        ..access.clone()
+    };
+    let outcome = open_source(&"docker-daemon:app:v1".parse().unwrap(), &stopped);
+    assert!(matches!(outcome, Err(ImageError::Interrupted)));
     let nobody = Access {
         docker_socket: "/nonexistent/docker.sock".into(),
         ..access.clone()

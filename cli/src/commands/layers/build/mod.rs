@@ -136,7 +136,13 @@ pub(in super::super) fn run(ui: &Ui, context: &Context, args: BuildArgs) -> Resu
         config,
         tag: output.tag().map(str::to_owned),
     };
-    let mut writer = ImageWriter::create(&output, &args.sources.access(context)?, &std::env::temp_dir())?;
+    let scratch = planned::scratch(&output);
+    for layer in &new.layers {
+        if let LayerContent::Files(files) = &layer.content {
+            files.check_apart(&scratch)?;
+        }
+    }
+    let mut writer = ImageWriter::create(&output, &args.sources.access(context)?, &scratch)?;
     let image = build_image(&new, &mut writer, args.make.options(context))?;
     writer.finish()?;
     let kept = base.map_or(0, |base| base.image.layers.len());

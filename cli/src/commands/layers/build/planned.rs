@@ -45,7 +45,7 @@ pub(super) fn run(
 }
 
 /// Beside what is written there is room for it.
-fn scratch(output: &Reference) -> PathBuf {
+pub(super) fn scratch(output: &Reference) -> PathBuf {
     match output {
         Reference::OciLayout { folder, .. } => folder.clone(),
         Reference::OciArchive { file, .. } | Reference::DockerArchive { file, .. } => file
