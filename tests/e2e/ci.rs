@@ -1,4 +1,4 @@
-//! `headstart ci` and the GitHub action, in the environment each CI system gives its jobs.
+//! `headstart ci`, in the environment each CI system gives its jobs.
 
 use std::{
     collections::BTreeMap,
@@ -12,21 +12,21 @@ use headstart_testkit::{CacheServer, Manifest, Run, TestEnv, skipped};
 
 use crate::{
     machine,
-    support::{assert_store_is_sound, dead_address, many_files, names},
+    support::{assert_store_is_sound, many_files, names},
 };
 
-const BINARY: &str = env!("CARGO_BIN_EXE_headstart");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_headstart");
 
 /// The files a GitHub runner hands to a step, and the runner's reading of them.
-struct Runner<'a> {
-    env: &'a TestEnv,
-    folder: PathBuf,
+pub(crate) struct Runner<'a> {
+    pub(crate) env: &'a TestEnv,
+    pub(crate) folder: PathBuf,
     /// The folder of the action's scripts.
-    action: PathBuf,
+    pub(crate) action: PathBuf,
 }
 
 impl<'a> Runner<'a> {
-    fn new(env: &'a TestEnv) -> Self {
+    pub(crate) fn new(env: &'a TestEnv) -> Self {
         let folder = env.root().join("runner");
         fs::create_dir_all(&folder).unwrap();
         let action = Path::new(env!("CARGO_MANIFEST_DIR")).join("../action");
@@ -45,12 +45,12 @@ impl<'a> Runner<'a> {
         ]
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         fs::read_to_string(self.folder.join(name)).unwrap_or_default()
     }
 
     /// A file of `name<<delimiter` values, read as the runner reads it.
-    fn values(&self, name: &str) -> BTreeMap<String, String> {
+    pub(crate) fn values(&self, name: &str) -> BTreeMap<String, String> {
         let text = self.text(name);
         let mut lines = text.lines();
         let mut values = BTreeMap::new();
@@ -62,23 +62,23 @@ impl<'a> Runner<'a> {
         values
     }
 
-    fn output(&self, name: &str) -> String {
+    pub(crate) fn output(&self, name: &str) -> String {
         self.values("output")[name].clone()
     }
 
     /// The next job: nothing of the last one's files is left.
-    fn next_job(&self) {
+    pub(crate) fn next_job(&self) {
         for name in names(&self.folder) {
             let _ = fs::remove_file(self.folder.join(name));
         }
     }
 
-    fn run(&self, args: &[&str]) -> Run {
+    pub(crate) fn run(&self, args: &[&str]) -> Run {
         self.env.headstart().envs(self.variables()).args(args).run()
     }
 
     /// Runs a file of the action with node as the runner does; `None`, after saying why, where there is no node.
-    fn step(&self, script: &str, inputs: &[(&str, &str)]) -> Option<Output> {
+    pub(crate) fn step(&self, script: &str, inputs: &[(&str, &str)]) -> Option<Output> {
         if !Command::new("node")
             .arg("--version")
             .output()
@@ -113,7 +113,7 @@ impl<'a> Runner<'a> {
 }
 
 /// Makes a program of a shell script.
-fn program(path: &Path, script: &str) {
+pub(crate) fn program(path: &Path, script: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -121,7 +121,7 @@ fn program(path: &Path, script: &str) {
 
 /// Panics unless the step ended with this code; gives all it wrote.
 #[track_caller]
-fn ended(output: &Output, code: i32) -> String {
+pub(crate) fn ended(output: &Output, code: i32) -> String {
     let text = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -259,191 +259,6 @@ fn a_part_that_was_never_there_is_no_miss() {
         .run(["ci", "save", "--path", "no\nnothing", "--key", "k"])
         .success();
     let _ = nothing.says("none of its paths exists");
-}
-
-#[test]
-fn the_action_restores_and_saves() {
-    let env = machine();
-    let runner = Runner::new(&env);
-    let inputs = [
-        ("path", "dist"),
-        ("key", "k-1"),
-        ("restore-keys", "k-\n"),
-        ("job-status", "success"),
-    ];
-    let Some(main) = runner.step("main.js", &inputs) else {
-        return;
-    };
-    let _ = ended(&main, 0);
-    assert_eq!(runner.output("cache-hit"), "");
-    many_files(&env.path("dist"), 10);
-    // The key may have changed by now: what counts is the one that was looked for.
-    let changed = [("path", "dist"), ("key", "k-changed"), ("job-status", "success")];
-    let said = ended(&runner.step("post.js", &changed).unwrap(), 0);
-    assert!(said.contains("saved"), "{said}");
-
-    runner.next_job();
-    fs::remove_dir_all(env.path("dist")).unwrap();
-    let _ = ended(&runner.step("main.js", &inputs).unwrap(), 0);
-    assert_eq!(runner.output("cache-hit"), "true");
-    assert_eq!(names(&env.path("dist")), ["package-000"]);
-    let said = ended(&runner.step("post.js", &inputs).unwrap(), 0);
-    assert!(said.contains("it is not saved again"), "{said}");
-}
-
-#[test]
-fn a_failed_job_saves_when_asked() {
-    let env = machine();
-    let runner = Runner::new(&env);
-    many_files(&env.path("dist"), 10);
-    let post = |status: &str, always: &str| {
-        let inputs = [
-            ("path", "dist"),
-            ("key", "k"),
-            ("job-status", status),
-            ("save-always", always),
-        ];
-        Some(ended(&runner.step("post.js", &inputs)?, 0))
-    };
-    let Some(said) = post("failure", "") else { return };
-    assert!(said.contains("The job failed; nothing is saved"), "{said}");
-    assert!(
-        post("cancelled", "false")
-            .unwrap()
-            .contains("was cancelled; nothing is saved")
-    );
-    fs::write(env.path("headstart.toml"), "[ci]\nsave = 'always'\n").unwrap();
-    assert!(post("failure", "false").unwrap().contains("nothing is saved"));
-    let said = post("failure", "").unwrap();
-    assert!(said.contains(" saved "), "{said}");
-    fs::remove_file(env.path("headstart.toml")).unwrap();
-    let said = post("failure", "true").unwrap();
-    assert!(said.contains(" exists "), "{said}");
-}
-
-#[test]
-fn a_dead_remote_is_a_warning_of_the_action_and_its_token_a_secret() {
-    let env = machine();
-    let runner = Runner::new(&env);
-    many_files(&env.path("dist"), 10);
-    let url = format!("http://{}", dead_address());
-    let token = "a-token-of-some-length-0123456789";
-    let inputs = [
-        ("path", "dist"),
-        ("key", "k"),
-        ("remote", url.as_str()),
-        ("token", token),
-    ];
-    let Some(main) = runner.step("main.js", &inputs) else {
-        return;
-    };
-    let said = ended(&main, 0);
-    assert_eq!(said.matches("::warning").count(), 1, "{said}");
-    assert!(said.contains(&format!("::add-mask::{token}\n")), "{said}");
-    assert_eq!(runner.output("cache-hit"), "");
-    let said = ended(&runner.step("post.js", &inputs).unwrap(), 0);
-    assert_eq!(said.matches("::warning").count(), 1, "{said}");
-    // It asked for a failure.
-    let strict = [
-        inputs.as_slice(),
-        &[("fail-on-cache-miss", "true"), ("key", "other")],
-    ]
-    .concat();
-    let _ = ended(&runner.step("main.js", &strict).unwrap(), 1);
-}
-
-#[test]
-fn a_program_that_cannot_be_run_does_not_fail_the_job() {
-    let env = machine();
-    let runner = Runner::new(&env);
-    let inputs = [("headstart", "/no/such/program"), ("path", "dist"), ("key", "k")];
-    let Some(main) = runner.step("main.js", &inputs) else {
-        return;
-    };
-    assert!(ended(&main, 0).contains("::warning"));
-    let broken = env.root().join("broken");
-    program(&broken, "kill -9 $$");
-    let inputs = [
-        ("headstart", broken.to_str().unwrap()),
-        ("path", "dist"),
-        ("key", "k"),
-    ];
-    assert!(ended(&runner.step("main.js", &inputs).unwrap(), 0).contains("SIGKILL"));
-    // It asked for a failure.
-    let no_program = broken.join("not-a-folder");
-    for program in [&broken, &no_program] {
-        let strict = [
-            ("headstart", program.to_str().unwrap()),
-            ("path", "dist"),
-            ("key", "k"),
-            ("fail-on-cache-miss", "true"),
-        ];
-        assert!(ended(&runner.step("main.js", &strict).unwrap(), 1).contains("::error"));
-        let _ = ended(&runner.step("post.js", &strict).unwrap(), 0);
-    }
-}
-
-/// Puts a cargo on the runner's PATH that does what `cargo install … --root DIR` does: it leaves the program in DIR/bin. Each
-/// run adds a line to the file returned.
-fn cargo_that_copies(runner: &Runner<'_>) -> PathBuf {
-    let log = runner.env.root().join("cargo.log");
-    let script = format!(
-        "echo \"$@\" >> '{}'; for root; do :; done; mkdir -p \"$root/bin\"; cp '{BINARY}' \"$root/bin/headstart\"",
-        log.display()
-    );
-    program(&runner.folder.join("bin/cargo"), &script);
-    log
-}
-
-#[test]
-fn the_action_builds_again_when_its_sources_changed() {
-    let env = machine();
-    let mut runner = Runner::new(&env);
-    let log = cargo_that_copies(&runner);
-    let scripts = runner.action.clone();
-    let inputs = [("headstart", ""), ("path", "dist"), ("key", "k")];
-    for (checkout, source, builds) in [("one", "1", 1), ("two", "1", 1), ("one", "2", 2), ("two", "1", 2)] {
-        let checkout = env.root().join(checkout);
-        for folder in ["action", "cli/src"] {
-            fs::create_dir_all(checkout.join(folder)).unwrap();
-        }
-        for script in names(&scripts) {
-            fs::copy(scripts.join(&script), checkout.join("action").join(&script)).unwrap();
-        }
-        fs::write(checkout.join("cli/src/main.rs"), source).unwrap();
-        runner.action = checkout.join("action");
-        runner.next_job();
-        let Some(main) = runner.step("main.js", &inputs) else {
-            return;
-        };
-        let _ = ended(&main, 0);
-        let built = fs::read_to_string(&log).unwrap();
-        assert_eq!(built.lines().count(), builds, "{built}");
-    }
-}
-
-#[test]
-fn the_action_builds_a_program_once_where_there_is_none() {
-    let env = machine();
-    let runner = Runner::new(&env);
-    let log = cargo_that_copies(&runner);
-    let inputs = [("headstart", ""), ("path", "dist"), ("key", "k")];
-    for _ in 0..2 {
-        runner.next_job();
-        let Some(main) = runner.step("main.js", &inputs) else {
-            return;
-        };
-        let _ = ended(&main, 0);
-        assert_eq!(runner.output("cache-primary-key"), "k");
-    }
-    let built = fs::read_to_string(log).unwrap();
-    assert_eq!(built.lines().count(), 1, "{built}");
-    assert!(built.starts_with("install --locked --quiet --path "), "{built}");
-    program(&runner.folder.join("bin/cargo"), "exit 101");
-    fs::remove_dir_all(runner.folder.join("tools")).unwrap();
-    runner.next_job();
-    let said = ended(&runner.step("main.js", &inputs).unwrap(), 0);
-    assert!(said.contains("could not be built"), "{said}");
 }
 
 #[test]

@@ -10,35 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use headstart_testkit::{ChildGuard, TestEnv, skipped};
+use headstart_testkit::{ChildGuard, TestEnv};
 
-use crate::{machine, support::dead_address};
-
-/// False, after saying why, where one of the programs is missing.
-fn has(programs: &[&str]) -> bool {
-    programs.iter().all(|program| {
-        let found = Command::new(program).arg("--version").output().is_ok();
-        if !found {
-            skipped(&format!("{program} is not installed (tests/run installs it)"));
-        }
-        found
-    })
-}
-
-#[track_caller]
-fn run(env: &TestEnv, program: &str, args: &[&str]) {
-    let output = Command::new(program)
-        .args(args)
-        .env("HOME", env.home())
-        .current_dir(env.work())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{program} {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
+use crate::{
+    machine,
+    support::{dead_address, has_programs, run_program},
+};
 
 /// An OCI layout `oci` with the images `base`, and `app` on it: a file overwritten, one deleted, one added.
 fn make_images(env: &TestEnv) {
@@ -54,20 +31,20 @@ fn make_images(env: &TestEnv) {
     fs::create_dir_all(&upper).unwrap();
     fs::write(upper.join("config"), "newer").unwrap();
     fs::write(upper.join("added"), vec![1; 300_000]).unwrap();
-    run(env, "umoci", &["init", "--layout", "oci"]);
-    run(env, "umoci", &["new", "--image", "oci:base"]);
-    run(
+    run_program(env, "umoci", &["init", "--layout", "oci"]);
+    run_program(env, "umoci", &["new", "--image", "oci:base"]);
+    run_program(
         env,
         "umoci",
         &["insert", "--rootless", "--image", "oci:base", "tree", "/"],
     );
-    run(env, "umoci", &["tag", "--image", "oci:base", "app"]);
-    run(
+    run_program(env, "umoci", &["tag", "--image", "oci:base", "app"]);
+    run_program(
         env,
         "umoci",
         &["insert", "--rootless", "--image", "oci:app", "upper", "/etc"],
     );
-    run(
+    run_program(
         env,
         "umoci",
         &[
@@ -83,22 +60,22 @@ fn make_images(env: &TestEnv) {
 
 #[test]
 fn an_image_is_the_same_from_every_place() {
-    if !has(&["umoci", "skopeo"]) {
+    if !has_programs(&["umoci", "skopeo"]) {
         return;
     }
     let env = machine();
     make_images(&env);
-    run(
+    run_program(
         &env,
         "skopeo",
         &["copy", "-q", "oci:oci:app", "docker-archive:docker.tar:app:v1"],
     );
-    run(
+    run_program(
         &env,
         "skopeo",
         &["copy", "-q", "oci:oci:app", "oci-archive:oci.tar:v1"],
     );
-    run(
+    run_program(
         &env,
         "skopeo",
         &[
@@ -171,7 +148,7 @@ fn an_image_is_the_same_from_every_place() {
 
 #[test]
 fn limits_fail_a_ci_job_and_name_what_is_beyond() {
-    if !has(&["umoci"]) {
+    if !has_programs(&["umoci"]) {
         return;
     }
     let env = machine();
@@ -202,7 +179,7 @@ fn limits_fail_a_ci_job_and_name_what_is_beyond() {
 
 #[test]
 fn a_second_analysis_reads_no_layer() {
-    if !has(&["umoci"]) {
+    if !has_programs(&["umoci"]) {
         return;
     }
     let env = machine();
@@ -224,7 +201,7 @@ fn a_second_analysis_reads_no_layer() {
 
 #[test]
 fn images_are_compared_path_by_path() {
-    if !has(&["umoci"]) {
+    if !has_programs(&["umoci"]) {
         return;
     }
     let env = machine();
@@ -333,14 +310,14 @@ pub(crate) fn start_registry(env: &TestEnv) -> Registry {
 
 #[test]
 fn a_registry_has_what_was_pushed_to_it() {
-    if !has(&["umoci", "skopeo", "docker-registry"]) {
+    if !has_programs(&["umoci", "skopeo", "docker-registry"]) {
         return;
     }
     let env = machine();
     make_images(&env);
     let registry = start_registry(&env);
     let name = format!("{}/team/app:v1", registry.address);
-    run(
+    run_program(
         &env,
         "skopeo",
         &[

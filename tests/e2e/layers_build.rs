@@ -9,31 +9,11 @@ use std::{
 
 use headstart_testkit::{TestEnv, skipped};
 
-use crate::{layers::start_registry, machine};
-
-/// False, after saying why, where one of the programs is missing.
-fn has(programs: &[&str]) -> bool {
-    programs.iter().all(|program| {
-        let found = Command::new(program).arg("--version").output().is_ok();
-        if !found {
-            skipped(&format!("{program} is not installed (tests/run installs it)"));
-        }
-        found
-    })
-}
-
-#[track_caller]
-fn run(env: &TestEnv, program: &str, args: &[&str]) -> String {
-    let output = Command::new(program)
-        .args(args)
-        .env("HOME", env.home())
-        .current_dir(env.work())
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {args:?}: {stderr}");
-    String::from_utf8(output.stdout).unwrap()
-}
+use crate::{
+    layers::start_registry,
+    machine,
+    support::{has_programs, run_program},
+};
 
 #[track_caller]
 fn json(env: &TestEnv, args: &[&str]) -> serde_json::Value {
@@ -44,12 +24,12 @@ fn json(env: &TestEnv, args: &[&str]) -> serde_json::Value {
 #[track_caller]
 fn accepted(env: &TestEnv, image: &str) -> String {
     let copy = format!("dir:{}", env.path("copy").display());
-    run(
+    run_program(
         env,
         "skopeo",
         &["copy", "--quiet", "--insecure-policy", image, &copy],
     );
-    run(env, "skopeo", &["inspect", "--format", "{{.Digest}}", image])
+    run_program(env, "skopeo", &["inspect", "--format", "{{.Digest}}", image])
         .trim()
         .to_owned()
 }
@@ -79,7 +59,7 @@ fn shell_files() -> Vec<String> {
 
 #[test]
 fn a_program_of_an_image_built_of_a_list_of_files_runs() {
-    if !has(&["skopeo", "umoci", "ldd"]) {
+    if !has_programs(&["skopeo", "umoci", "ldd"]) {
         return;
     }
     let env = machine();
@@ -87,75 +67,50 @@ fn a_program_of_an_image_built_of_a_list_of_files_runs() {
     fs::create_dir(env.path("app")).unwrap();
     fs::write(env.path("app/hello.sh"), "echo \"hello from $0\"\n").unwrap();
     let shell = fs::canonicalize("/bin/sh").unwrap();
-    for output in [
-        "oci:layout:v1",
-        "oci-archive:image.tar:v1",
-        "docker-archive:docker.tar:test/image:v1",
-    ] {
-        let built = json(
-            &env,
-            &[
-                "layers",
-                "build",
-                "-0",
-                "--base",
-                "scratch",
-                "--layer",
-                "system=/:/@list",
-                "--layer",
-                "app=app:/app",
-                "--entrypoint",
-                shell.to_str().unwrap(),
-                "--cmd",
-                "/app/hello.sh",
-                "--env",
-                "A=b",
-                "--workdir",
-                "/app",
-                "--output",
-                output,
-            ],
-        );
-        let digest = accepted(&env, output);
-        if !output.starts_with("docker") {
-            assert_eq!(built["digest"], digest);
-        }
-    }
-    let again = json(
-        &env,
-        &[
-            "layers",
-            "build",
-            "-0",
-            "--base",
-            "scratch",
-            "--layer",
-            "system=/:/@list",
-            "--layer",
-            "app=app:/app",
+    let build = |output: &str| {
+        let shell = shell.to_str().unwrap();
+        let layers = ["--layer", "system=/:/@list", "--layer", "app=app:/app"];
+        let config = [
             "--entrypoint",
-            shell.to_str().unwrap(),
+            shell,
             "--cmd",
             "/app/hello.sh",
             "--env",
             "A=b",
             "--workdir",
             "/app",
-            "--output",
-            "oci:again:v1",
-        ],
-    );
+        ];
+        let args = [
+            &["layers", "build", "-0", "--base", "scratch"],
+            &layers[..],
+            &config,
+            &["--output", output],
+        ];
+        json(&env, &args.concat())
+    };
+    for output in [
+        "oci:layout:v1",
+        "oci-archive:image.tar:v1",
+        "docker-archive:docker.tar:test/image:v1",
+    ] {
+        let built = build(output);
+        let digest = accepted(&env, output);
+        if !output.starts_with("docker") {
+            assert_eq!(built["digest"], digest);
+        }
+    }
+    let again = build("oci:again:v1");
     assert_eq!(again["digest"], accepted(&env, "oci:layout:v1"));
-    let config = run(&env, "skopeo", &["inspect", "--config", "oci:layout:v1"]);
+    let config = run_program(&env, "skopeo", &["inspect", "--config", "oci:layout:v1"]);
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
     assert_eq!(config["config"]["WorkingDir"], "/app");
     if !is_root() {
         skipped("unpacking an image and entering it needs root");
         return;
     }
-    run(&env, "umoci", &["unpack", "--image", "layout:v1", "bundle"]);
+    run_program(&env, "umoci", &["unpack", "--image", "layout:v1", "bundle"]);
     let root = env.path("bundle/rootfs");
-    let said = run(
+    let said = run_program(
         &env,
         "chroot",
         &[root.to_str().unwrap(), shell.to_str().unwrap(), "/app/hello.sh"],
@@ -182,7 +137,7 @@ fn is_root() -> bool {
 
 #[test]
 fn planned_images_pull_what_was_predicted_and_hold_what_they_held() {
-    if !has(&["skopeo", "umoci"]) {
+    if !has_programs(&["skopeo", "umoci"]) {
         return;
     }
     let env = machine();
@@ -259,7 +214,7 @@ fn planned_images_pull_what_was_predicted_and_hold_what_they_held() {
             } else {
                 format!("{image}:latest")
             };
-            run(
+            run_program(
                 &env,
                 "umoci",
                 &["unpack", "--rootless", "--image", &image, bundle],
@@ -267,7 +222,7 @@ fn planned_images_pull_what_was_predicted_and_hold_what_they_held() {
             fs::read(env.path(bundle).join("rootfs/app/main.js")).unwrap()
         };
         let name = image.strip_prefix("oci:").unwrap();
-        run(
+        run_program(
             &env,
             "skopeo",
             &[
@@ -288,7 +243,7 @@ fn planned_images_pull_what_was_predicted_and_hold_what_they_held() {
 
 #[test]
 fn an_image_is_pushed_beside_the_base_it_was_built_on() {
-    if !has(&["skopeo", "docker-registry"]) {
+    if !has_programs(&["skopeo", "docker-registry"]) {
         return;
     }
     let env = machine();
@@ -318,7 +273,7 @@ fn an_image_is_pushed_beside_the_base_it_was_built_on() {
     assert_eq!(json(&env, &args)["digest"], built["digest"]);
     let copy = format!("oci:{}:v1", env.path("copy-of-web").display());
     let from = format!("docker://{web}");
-    run(
+    run_program(
         &env,
         "skopeo",
         &[
@@ -335,7 +290,7 @@ fn an_image_is_pushed_beside_the_base_it_was_built_on() {
 
 #[test]
 fn a_spring_boot_jar_becomes_layers_that_start_java() {
-    if !has(&["skopeo", "python3"]) {
+    if !has_programs(&["skopeo", "python3"]) {
         return;
     }
     let env = machine();
@@ -352,7 +307,7 @@ fn a_spring_boot_jar_becomes_layers_that_start_java() {
         .unwrap()
         .write_all(script.as_bytes())
         .unwrap();
-    run(&env, "python3", &["make.py"]);
+    run_program(&env, "python3", &["make.py"]);
     let report = json(&env, &["layers", "jar", "one.jar", "two.jar"]);
     assert_eq!(report["jars"][0]["layered"], false);
     assert_eq!(report["shared_libraries"][0]["jars"].as_array().unwrap().len(), 2);
@@ -375,7 +330,7 @@ fn a_spring_boot_jar_becomes_layers_that_start_java() {
     let (one, two) = (build("one"), build("two"));
     assert_eq!(one[..2], two[..2], "dependencies and loader");
     assert_ne!(one[2], two[2], "the code");
-    let config = run(&env, "skopeo", &["inspect", "--config", "oci:one:v1"]);
+    let config = run_program(&env, "skopeo", &["inspect", "--config", "oci:one:v1"]);
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
     assert_eq!(
         config["config"]["Entrypoint"][1],

@@ -10,6 +10,7 @@ mod backfill;
 mod bootstrap;
 mod cache;
 mod ci;
+mod ci_action;
 mod clone;
 mod clone_background;
 mod clone_damage;

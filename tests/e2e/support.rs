@@ -7,6 +7,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use headstart_testkit::{Headstart, Manifest, Repository, TestEnv, skipped};
@@ -198,7 +199,7 @@ fn blake_line(seed: u64) -> String {
 }
 
 fn touch(path: &Path, date: &str) {
-    let status = std::process::Command::new("touch")
+    let status = Command::new("touch")
         .args(["-d", date])
         .arg(path)
         .status()
@@ -222,7 +223,7 @@ impl SmallDisk {
             options,
         };
         fs::create_dir(&disk.mount_point).unwrap();
-        let tried = std::process::Command::new("unshare")
+        let tried = Command::new("unshare")
             .args(["-m", "mount", "-t", "tmpfs", "none"])
             .arg(&disk.mount_point)
             .output();
@@ -259,4 +260,29 @@ impl SmallDisk {
             .map(|path| path.strip_prefix(&root).unwrap().to_owned())
             .collect()
     }
+}
+
+/// False, after saying why, where one of the programs is missing.
+pub(crate) fn has_programs(programs: &[&str]) -> bool {
+    programs.iter().all(|program| {
+        let found = Command::new(program).arg("--version").output().is_ok();
+        if !found {
+            skipped(&format!("{program} is not installed (tests/run installs it)"));
+        }
+        found
+    })
+}
+
+/// Runs a program in the work folder; gives what it printed. Panics when it fails.
+#[track_caller]
+pub(crate) fn run_program(env: &TestEnv, program: &str, args: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(args)
+        .env("HOME", env.home())
+        .current_dir(env.work())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
 }

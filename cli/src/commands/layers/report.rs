@@ -46,16 +46,9 @@ fn images(ui: &Ui, analysis: &Analysis) -> Result<(), CommandError> {
         table = table.right(column);
     }
     for (image, metrics) in analysis.images.iter().zip(&analysis.metrics) {
-        table.row([
-            image.image.reference.clone(),
-            count(image.layers.len() as u64),
-            bytes(metrics.compressed_bytes),
-            bytes(metrics.file_bytes),
-            bytes(metrics.visible_bytes),
-            bytes(metrics.wasted_bytes()),
-            percent(metrics.efficiency()),
-            percent(metrics.dive.efficiency),
-        ]);
+        let [layers, stored, files, visible, wasted, efficiency, by_dive] = numbers(image, metrics);
+        let name = image.image.reference.clone();
+        table.row([name, layers, stored, files, visible, wasted, efficiency, by_dive]);
     }
     ui.answer_table(&table)?;
     for (image, metrics) in analysis.images.iter().zip(&analysis.metrics) {
@@ -69,6 +62,19 @@ fn images(ui: &Ui, analysis: &Analysis) -> Result<(), CommandError> {
         }
     }
     Ok(())
+}
+
+/// The numbers of an image: layers, bytes stored, of files, visible and wasted, efficiency and dive's.
+pub(super) fn numbers(image: &LoadedImage, metrics: &ImageMetrics) -> [String; 7] {
+    [
+        count(image.layers.len() as u64),
+        bytes(metrics.compressed_bytes),
+        bytes(metrics.file_bytes),
+        bytes(metrics.visible_bytes),
+        bytes(metrics.wasted_bytes()),
+        percent(metrics.efficiency()),
+        percent(metrics.dive.efficiency),
+    ]
 }
 
 fn layers(ui: &Ui, image: &LoadedImage) -> Result<(), CommandError> {

@@ -13,7 +13,7 @@ use super::compress::{Blocks, compress};
 use crate::{
     BlobDigest, Compression, DiffId, Entry, EntryKind, ImageError, Metadata, StoredLayer,
     digest::Hasher,
-    layer::{LayerBuilder, WHITEOUT, hash_attributes, split_last},
+    layer::{LayerBuilder, WHITEOUT, split_last},
     tar::{self, Kind, TarWriter},
 };
 
@@ -116,14 +116,7 @@ impl LayerWriter<'_> {
         let listed = Entry {
             path,
             kind,
-            meta: Metadata {
-                mode: entry.mode,
-                uid: entry.uid,
-                gid: entry.gid,
-                mtime_seconds: entry.mtime.0,
-                mtime_nanoseconds: entry.mtime.1,
-                attributes: hash_attributes(&entry.xattrs),
-            },
+            meta: Metadata::of(entry),
         };
         self.listed
             .push(&listed)

@@ -13,7 +13,7 @@ pub(crate) use encode::FORMAT;
 pub(crate) use path::{clean_path, split_last};
 pub(crate) use scan::{ScanError, hash_attributes, scan_tar};
 
-use crate::{ContentId, DiffId};
+use crate::{ContentId, DiffId, tar};
 
 /// Names that begin so hide the file of the rest of the name.
 pub(crate) const WHITEOUT: &[u8] = b".wh.";
@@ -141,6 +141,20 @@ pub struct Metadata {
     pub mtime_nanoseconds: u32,
     /// Digest of the extended attributes, if there are any.
     pub attributes: Option<ContentId>,
+}
+
+impl Metadata {
+    /// That of an entry as it stands in a tar.
+    pub(crate) fn of(entry: &tar::Entry) -> Self {
+        Metadata {
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime_seconds: entry.mtime.0,
+            mtime_nanoseconds: entry.mtime.1,
+            attributes: hash_attributes(&entry.xattrs),
+        }
+    }
 }
 
 impl Entry<'_> {

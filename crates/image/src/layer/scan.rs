@@ -130,14 +130,7 @@ fn add(
     builder.push(&Entry {
         path: marker.as_ref().map_or(&path, |(hidden, _)| hidden),
         kind,
-        meta: Metadata {
-            mode: entry.mode,
-            uid: entry.uid,
-            gid: entry.gid,
-            mtime_seconds: entry.mtime.0,
-            mtime_nanoseconds: entry.mtime.1,
-            attributes: hash_attributes(&entry.xattrs),
-        },
+        meta: Metadata::of(entry),
     })?;
     Ok(())
 }

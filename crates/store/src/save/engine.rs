@@ -29,6 +29,19 @@ const MAX_READERS: usize = 8;
 /// changes just then.
 const MAX_ATTEMPTS: usize = 4;
 
+/// Lets the threads of a save end when it is dropped.
+struct EndThreads<'a> {
+    readers: &'a Readers<'a>,
+    uploads: &'a Uploads<'a>,
+}
+
+impl Drop for EndThreads<'_> {
+    fn drop(&mut self) {
+        self.readers.stop();
+        self.uploads.close();
+    }
+}
+
 /// Saves one tree.
 pub(super) struct Engine<'a> {
     pub(super) store: &'a dyn Store,
@@ -179,6 +192,11 @@ impl Engine<'_> {
         let uploads = Uploads::new(self.store, self.runtime, self.progress, self.interrupt);
         let (sender, blocks) = crossbeam_channel::unbounded();
         let consumed = std::thread::scope(|scope| {
+            // Also when this thread panics: the others would wait for it for ever.
+            let _end = EndThreads {
+                readers: &readers,
+                uploads: &uploads,
+            };
             for _ in 0..std::thread::available_parallelism()
                 .map_or(2, usize::from)
                 .min(MAX_READERS)
@@ -190,16 +208,13 @@ impl Engine<'_> {
             for _ in 0..stream::UPLOADS {
                 scope.spawn(|| uploads.run());
             }
-            let consumed = self.consume(
+            self.consume(
                 unchanged.as_ref(),
                 &readers,
                 InOrder::new(blocks),
                 StreamWriter::new(&learned.known, &uploads),
                 &uploads,
-            );
-            readers.stop();
-            uploads.close();
-            consumed
+            )
         });
         let uploaded = uploads.finish()?;
         for upload in &uploaded {

@@ -2,7 +2,10 @@
 
 use headstart_image::metrics::ImageMetrics;
 
-use super::{super::report::percent, Escaped};
+use super::{
+    super::report::{numbers, percent},
+    Escaped,
+};
 use crate::{
     commands::layers::analyze::Analysis,
     ui::{bytes, count},
@@ -60,19 +63,8 @@ pub(super) fn figures(analysis: &Analysis) -> String {
 
 pub(super) fn images(analysis: &Analysis) -> String {
     let rows = analysis.images.iter().zip(&analysis.metrics);
-    rows.map(|(image, metrics)| {
-        let numbers = [
-            count(image.layers.len() as u64),
-            bytes(metrics.compressed_bytes),
-            bytes(metrics.file_bytes),
-            bytes(metrics.visible_bytes),
-            bytes(metrics.wasted_bytes()),
-            percent(metrics.efficiency()),
-            percent(metrics.dive.efficiency),
-        ];
-        row(&image.image.reference, &numbers)
-    })
-    .collect()
+    rows.map(|(image, metrics)| row(&image.image.reference, &numbers(image, metrics)))
+        .collect()
 }
 
 pub(super) fn fleet(analysis: &Analysis) -> String {
