@@ -119,9 +119,10 @@ struct Job<'a> {
 
 /// Reads every blob, in the order of `jobs`.
 fn read_all(jobs: &[Job<'_>], options: ReadOptions<'_>) -> Result<Vec<Arc<StoredLayer>>, ImageError> {
-    options
-        .progress
-        .start(jobs.iter().map(|job| job.blob.size_bytes).sum());
+    options.progress.start(
+        jobs.iter()
+            .fold(0, |sum, job| sum.saturating_add(job.blob.size_bytes)),
+    );
     // The largest first, so that none is left for the end.
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     order.sort_by_key(|&number| std::cmp::Reverse(jobs[number].blob.size_bytes));

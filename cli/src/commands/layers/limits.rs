@@ -193,10 +193,10 @@ impl Limits {
             Some(Share::Bytes(most)) if wasted > most => {
                 broken.push(format!("wastes {}, {} are allowed", bytes(wasted), bytes(most)));
             }
-            Some(Share::Ratio(most)) if 1.0 - metrics.efficiency() > most => {
+            Some(Share::Ratio(most)) if metrics.wasted_ratio() > most => {
                 broken.push(format!(
                     "wastes {:.2} % of its files, {:.2} % are allowed",
-                    (1.0 - metrics.efficiency()) * 100.0,
+                    metrics.wasted_ratio() * 100.0,
                     most * 100.0
                 ));
             }

@@ -240,8 +240,8 @@ impl Planned {
             layers: layers.collect(),
             pulls: between.chain(given).collect(),
             rollout: Change {
-                bytes_before: rollout(&self.images).iter().sum(),
-                bytes_after: rollout(measured).iter().sum(),
+                bytes_before: rollout(&self.images).into_iter().fold(0, u64::saturating_add),
+                bytes_after: rollout(measured).into_iter().fold(0, u64::saturating_add),
             },
         })
     }

@@ -229,7 +229,7 @@ fn pulls(ui: &Ui, analysis: &Analysis) -> Result<(), CommandError> {
         }
     }
     if analysis.images.len() > 1 {
-        let all: u64 = analysis.rollout.iter().sum();
+        let all = analysis.rollout.iter().copied().fold(0, u64::saturating_add);
         table.row(["all of them".to_owned(), "nothing".to_owned(), bytes(all)]);
     }
     section(ui, "Rollouts")?;
