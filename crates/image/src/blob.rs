@@ -5,7 +5,7 @@
 use std::{
     io::{self, BufRead, BufReader, Read},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -17,7 +17,7 @@ use crate::{
     BlobDigest, ImageError, Layer, Progress,
     decompress::{Compression, check_ratio, decompress},
     digest::Hasher,
-    layer::{ScanError, scan_tar},
+    layer::{ScanError, TarHash, scan_tar},
 };
 
 /// What is decompressed in one go.
@@ -59,11 +59,17 @@ pub(crate) fn scan_blob(
     progress: &dyn Progress,
     interrupt: &AtomicBool,
 ) -> Result<ScannedBlob, ImageError> {
-    let read = read_blob(blob, stored, progress, interrupt, |tar| scan_tar(tar, interrupt))?;
+    let read = read_blob(blob, stored, progress, interrupt, |mut tar| {
+        let hash = match tar.compression() {
+            Some(Compression::None) => TarHash::Elsewhere,
+            _ => TarHash::Here,
+        };
+        scan_tar(tar, hash, interrupt)
+    })?;
     Ok(ScannedBlob {
         digest: read.digest,
         compression: read.compression,
-        layer: read.taken,
+        layer: read.taken.into_layer(read.digest),
     })
 }
 
@@ -73,14 +79,16 @@ pub(crate) fn read_blob<T>(
     stored: impl Read + Send,
     progress: &dyn Progress,
     interrupt: &AtomicBool,
-    take: impl FnOnce(Chunks) -> Result<T, ScanError>,
+    take: impl FnOnce(Chunks<'_>) -> Result<T, ScanError>,
 ) -> Result<ReadBlob<T>, ImageError> {
+    let compression = OnceLock::new();
     let (full, chunks) = bounded(CHUNKS);
     let (empty, spare) = bounded(CHUNKS + 2);
     let stored = Stored::new(blob, stored, progress, interrupt);
     let (unpacked, taken) = thread::scope(|scope| {
-        let unpacking = scope.spawn(|| unpack(blob, stored, full, spare));
+        let unpacking = scope.spawn(|| unpack(blob, stored, &compression, full, spare));
         let taken = take(Chunks {
+            compression: &compression,
             chunks,
             empty,
             current: Vec::new(),
@@ -158,6 +166,7 @@ enum Stop {
 fn unpack<R: Read + Send>(
     blob: StoredBlob<'_>,
     mut stored: Stored<'_, R>,
+    said: &OnceLock<Compression>,
     full: Sender<Vec<u8>>,
     spare: Receiver<Vec<u8>>,
 ) -> Result<(BlobDigest, Compression), Stop> {
@@ -166,6 +175,7 @@ fn unpack<R: Read + Send>(
     let failed = |error| Stop::Failed(read_error(blob.what, error, interrupt));
     let mut input = BufReader::with_capacity(READ_BYTES, &mut stored);
     let (compression, mut stream) = decompress(&mut input).map_err(failed)?;
+    said.get_or_init(|| compression);
     let mut tar_bytes = 0;
     loop {
         let mut chunk = spare.try_recv().unwrap_or_default();
@@ -240,7 +250,9 @@ impl<R: Read> Read for Stored<'_, R> {
 }
 
 /// The unpacked tar as the other thread sends it.
-pub(crate) struct Chunks {
+pub(crate) struct Chunks<'a> {
+    /// Said before the first chunk is sent.
+    compression: &'a OnceLock<Compression>,
     chunks: Receiver<Vec<u8>>,
     /// Takes chunks back, to be filled again.
     empty: Sender<Vec<u8>>,
@@ -248,7 +260,15 @@ pub(crate) struct Chunks {
     at: usize,
 }
 
-impl BufRead for Chunks {
+impl Chunks<'_> {
+    /// Waits for the first bytes; `None` when they cannot be had.
+    fn compression(&mut self) -> Option<Compression> {
+        self.fill_buf().ok()?;
+        self.compression.get().copied()
+    }
+}
+
+impl BufRead for Chunks<'_> {
     /// A stream that broke looks like one that ended: who unpacks it tells the difference.
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.at == self.current.len()
@@ -267,7 +287,7 @@ impl BufRead for Chunks {
     }
 }
 
-impl Read for Chunks {
+impl Read for Chunks<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let taken = self.fill_buf()?.read(into)?;
         self.consume(taken);

@@ -10,8 +10,10 @@ use flate2::{Compression, write::GzEncoder};
 
 use crate::{
     Access, BlobDigest, DiffId, Image, ImageError, Layer, LayerBlob, LoadedImage, NoCache, NoCredentials,
-    Platform, ReadOptions, Reference, Registries, RegistryOptions, Silent, Source, decompress::decompress,
-    layer::scan_tar, open_source, read_images,
+    Platform, ReadOptions, Reference, Registries, RegistryOptions, Silent, Source,
+    decompress::decompress,
+    layer::{ScanError, TarHash, scan_tar},
+    open_source, read_images,
 };
 
 /// Makes a tar header by header, including ones that no tool writes.
@@ -146,9 +148,15 @@ fn record(key: &str, value: &str) -> String {
     format!("{length} {key}={value}\n")
 }
 
+/// The layer that a tar is, or why it is none.
+pub(crate) fn try_scan(tar: &[u8]) -> Result<Layer, ScanError> {
+    let scanned = scan_tar(tar, TarHash::Here, &AtomicBool::new(false))?;
+    Ok(scanned.into_layer(BlobDigest::of(b"hashed by the scan")))
+}
+
 /// The layer that a tar is.
 pub(crate) fn scan(tar: &[u8]) -> Layer {
-    scan_tar(tar, &AtomicBool::new(false)).unwrap()
+    try_scan(tar).unwrap()
 }
 
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {

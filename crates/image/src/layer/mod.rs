@@ -11,7 +11,7 @@ mod scan;
 pub(crate) use build::LayerBuilder;
 pub(crate) use encode::FORMAT;
 pub(crate) use path::{clean_path, split_last};
-pub(crate) use scan::{ScanError, hash_attributes, scan_tar};
+pub(crate) use scan::{ScanError, TarHash, hash_attributes, scan_tar};
 
 use crate::{ContentId, DiffId, tar};
 

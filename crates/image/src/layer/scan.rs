@@ -12,7 +12,7 @@ use super::{
     path::{MAX_PATH_BYTES, PathProblem, clean_path, split_last},
 };
 use crate::{
-    ContentId, DiffId,
+    BlobDigest, ContentId, DiffId,
     digest::Hasher,
     tar::{self, Kind, Piece, TarError, TarReader},
 };
@@ -53,20 +53,53 @@ struct Holes<'a> {
     interrupt: &'a AtomicBool,
 }
 
+/// Who hashes the whole tar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TarHash {
+    /// The scan does.
+    Here,
+    /// Somebody before it: a blob that is not compressed has the digest of its tar.
+    Elsewhere,
+}
+
+/// A tar that was read.
+#[derive(Debug)]
+pub(crate) struct ScannedTar {
+    builder: LayerBuilder,
+    diff_id: Option<DiffId>,
+    bytes: u64,
+}
+
+impl ScannedTar {
+    /// The layer of a blob.
+    pub(crate) fn into_layer(self, digest: BlobDigest) -> Layer {
+        let diff_id = self.diff_id.unwrap_or(DiffId::from(*digest.as_bytes()));
+        self.builder.finish(diff_id, self.bytes)
+    }
+}
+
 /// Reads a tar to its last byte.
-pub(crate) fn scan_tar(input: impl BufRead, interrupt: &AtomicBool) -> Result<Layer, ScanError> {
+pub(crate) fn scan_tar(
+    input: impl BufRead,
+    hash: TarHash,
+    interrupt: &AtomicBool,
+) -> Result<ScannedTar, ScanError> {
     let mut holes = Holes {
         budget_bytes: HOLE_BUDGET_BYTES,
         interrupt,
     };
-    scan_with_holes(input, &mut holes)
+    scan_with_holes(input, hash, &mut holes)
 }
 
-fn scan_with_holes(input: impl BufRead, holes: &mut Holes<'_>) -> Result<Layer, ScanError> {
+fn scan_with_holes(
+    input: impl BufRead,
+    hash: TarHash,
+    holes: &mut Holes<'_>,
+) -> Result<ScannedTar, ScanError> {
     let mut input = Hashed {
         inner: input,
-        hasher: Hasher::new(),
-        hashed: 0,
+        hasher: (hash == TarHash::Here).then(Hasher::new),
+        seen: 0,
         bytes: 0,
     };
     let mut tar = TarReader::new(&mut input);
@@ -76,7 +109,11 @@ fn scan_with_holes(input: impl BufRead, holes: &mut Holes<'_>) -> Result<Layer, 
     }
     // Whatever follows the end of the archive has a part in the digest.
     io::copy(&mut input, &mut io::sink()).map_err(TarError::Io)?;
-    Ok(builder.finish(input.hasher.finish::<DiffId>(), input.bytes))
+    Ok(ScannedTar {
+        builder,
+        diff_id: input.hasher.map(Hasher::finish),
+        bytes: input.bytes,
+    })
 }
 
 fn add(
@@ -189,28 +226,31 @@ pub(crate) fn hash_attributes(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Option<ContentId
     Some(hasher.finish())
 }
 
-/// Hashes what is read through it, a buffer at a time.
+/// Counts and hashes what is read through it, a buffer at a time.
 struct Hashed<R> {
     inner: R,
-    hasher: Hasher,
-    /// Bytes of the present buffer that were hashed.
-    hashed: usize,
+    hasher: Option<Hasher>,
+    /// Bytes of the present buffer that were counted and hashed.
+    seen: usize,
     bytes: u64,
 }
 
 impl<R: BufRead> BufRead for Hashed<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let buffer = self.inner.fill_buf()?;
-        if self.hashed < buffer.len() {
-            self.hasher.update(&buffer[self.hashed..]);
-            self.bytes += (buffer.len() - self.hashed) as u64;
-            self.hashed = buffer.len();
+        if self.seen < buffer.len() {
+            let new = &buffer[self.seen..];
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(new);
+            }
+            self.bytes += new.len() as u64;
+            self.seen = buffer.len();
         }
         Ok(buffer)
     }
 
     fn consume(&mut self, amount: usize) {
-        self.hashed -= amount;
+        self.seen -= amount;
         self.inner.consume(amount);
     }
 }

@@ -1,11 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{Head, TarMaker, block, sign};
-
-fn scan(tar: &[u8]) -> Result<Layer, ScanError> {
-    scan_tar(tar, &AtomicBool::new(false))
-}
+use crate::testing::{Head, TarMaker, block, sign, try_scan as scan};
 
 /// Paths and kinds, for comparison.
 fn listing(tar: TarMaker) -> Vec<String> {
@@ -302,7 +298,7 @@ fn many_holes_are_too_much_together_and_end_on_request() {
             budget_bytes: 2000,
             interrupt: &AtomicBool::new(is_interrupted),
         };
-        scan_with_holes(tar, &mut holes)
+        scan_with_holes(tar, TarHash::Here, &mut holes)
     };
     assert!(scan(&holes(2, "1003"), false).is_ok());
     assert!(matches!(scan(&holes(3, "1003"), false), Err(ScanError::Holes)));
@@ -378,7 +374,8 @@ fn the_same_tar_has_the_same_digests_whatever_the_buffers() {
     assert_eq!(whole.diff_id(), DiffId::of(&tar));
     for capacity in [1, 7, 512, 1000, 4096] {
         let input = io::BufReader::with_capacity(capacity, &tar[..]);
-        let layer = scan_tar(input, &AtomicBool::new(false)).unwrap();
+        let scanned = scan_tar(input, TarHash::Here, &AtomicBool::new(false)).unwrap();
+        let layer = scanned.into_layer(BlobDigest::of(b""));
         assert_eq!(layer, whole, "{capacity}");
     }
 }
