@@ -1,38 +1,46 @@
-//! Which sets of images get a layer of their own.
+//! Which files get a layer of their own.
 
-use std::collections::HashMap;
+use std::{cmp::Reverse, collections::HashMap};
 
 /// A layer that saves less is not worth a request.
-const MIN_SAVED_BYTES: u64 = 64 << 10;
+pub(super) const MIN_SAVED_BYTES: u64 = 64 << 10;
 
 /// Numbers of images, ascending.
 pub(super) type ImageSet = Vec<u32>;
 
-/// Of sets of images with the bytes that exactly these images have, those that save the most: bytes that are pulled once
-/// instead of once for each image. The largest sets come first, which is their order in an image.
-pub(super) fn choose(bytes_of_sets: &HashMap<ImageSet, u64>, max: usize) -> Vec<ImageSet> {
-    let saved = |set: &ImageSet, bytes: u64| bytes.saturating_mul(set.len() as u64 - 1);
-    let mut candidates: Vec<_> = bytes_of_sets
+/// Files that may make a layer: those that exactly these images have, and that change as often.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Group {
+    /// How many layers of an image are above the one they come from: the deeper, the seldomer they change.
+    pub(super) depth: u32,
+    pub(super) images: ImageSet,
+}
+
+/// Of groups with their bytes, those that save the most: bytes that are pulled once instead of once for each image. They
+/// come in their order in an image: the deepest first, of these the ones that most images have.
+pub(super) fn choose(bytes_of_groups: &HashMap<Group, u64>, max: usize) -> Vec<Group> {
+    let saved = |group: &Group, bytes: u64| bytes.saturating_mul(group.images.len() as u64 - 1);
+    let mut candidates: Vec<_> = bytes_of_groups
         .iter()
-        .filter(|(set, bytes)| set.len() > 1 && saved(set, **bytes) >= MIN_SAVED_BYTES)
-        .map(|(set, &bytes)| (saved(set, bytes), set))
+        .filter(|(group, bytes)| group.images.len() > 1 && saved(group, **bytes) >= MIN_SAVED_BYTES)
+        .map(|(group, &bytes)| (saved(group, bytes), group))
         .collect();
     candidates.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(other.1)));
     candidates.truncate(max);
-    let mut chosen: Vec<_> = candidates.into_iter().map(|(_, set)| set.clone()).collect();
+    let mut chosen: Vec<_> = candidates.into_iter().map(|(_, group)| group.clone()).collect();
     // Ties keep the order of bytes saved.
-    chosen.sort_by_key(|set| std::cmp::Reverse(set.len()));
+    chosen.sort_by_key(|group| (Reverse(group.depth), Reverse(group.images.len())));
     chosen
 }
 
-/// Shares out what the images of `set` have: to chosen sets that are parts of it, the largest first. What is left of `set` has
-/// it each for itself.
-pub(super) fn split(set: &[u32], chosen: &[ImageSet]) -> (Vec<usize>, ImageSet) {
-    let mut rest = set.to_vec();
+/// Shares out what a group has: to chosen ones of the same depth whose images are some of its images, the largest first. The
+/// images that are left have it each for itself.
+pub(super) fn split(group: &Group, chosen: &[Group]) -> (Vec<usize>, ImageSet) {
+    let mut rest = group.images.clone();
     let mut parts = Vec::new();
     for (number, part) in chosen.iter().enumerate() {
-        if part.iter().all(|image| rest.binary_search(image).is_ok()) {
-            rest.retain(|image| part.binary_search(image).is_err());
+        if part.depth == group.depth && part.images.iter().all(|image| rest.binary_search(image).is_ok()) {
+            rest.retain(|image| part.images.binary_search(image).is_err());
             parts.push(number);
         }
     }
@@ -43,21 +51,36 @@ pub(super) fn split(set: &[u32], chosen: &[ImageSet]) -> (Vec<usize>, ImageSet) 
 mod tests {
     use super::*;
 
+    fn group(depth: u32, images: &[u32]) -> Group {
+        Group {
+            depth,
+            images: images.to_vec(),
+        }
+    }
+
     #[test]
     fn what_saves_most_is_chosen_and_the_rest_falls_to_its_parts() {
         let megabytes = |number: u64| number << 20;
-        let sets = HashMap::from([
-            (vec![0, 1, 2], megabytes(10)),
-            (vec![0, 1], megabytes(15)),
-            (vec![1, 2], megabytes(1)),
-            (vec![0, 1, 2, 3], megabytes(2)),
-            (vec![0, 2], 10),
-            (vec![3], megabytes(100)),
+        let groups = HashMap::from([
+            (group(0, &[0, 1, 2]), megabytes(10)),
+            (group(0, &[0, 1]), megabytes(15)),
+            (group(0, &[1, 2]), megabytes(1)),
+            (group(0, &[0, 1, 2, 3]), megabytes(2)),
+            (group(0, &[0, 2]), 10),
+            (group(0, &[3]), megabytes(100)),
         ]);
-        let chosen = choose(&sets, 2);
-        assert_eq!(chosen, [vec![0, 1, 2], vec![0, 1]]);
-        assert_eq!(split(&[0, 1, 2, 3], &chosen), (vec![0], vec![3]));
-        assert_eq!(split(&[1, 2], &chosen), (vec![], vec![1, 2]));
-        assert_eq!(choose(&sets, 9).len(), 4, "ten bytes are not worth a layer");
+        let chosen = choose(&groups, 2);
+        assert_eq!(chosen, [group(0, &[0, 1, 2]), group(0, &[0, 1])]);
+        assert_eq!(split(&group(0, &[0, 1, 2, 3]), &chosen), (vec![0], vec![3]));
+        assert_eq!(split(&group(0, &[1, 2]), &chosen), (vec![], vec![1, 2]));
+        assert_eq!(choose(&groups, 9).len(), 4, "ten bytes are not worth a layer");
+    }
+
+    #[test]
+    fn what_changes_seldom_is_below_and_not_mixed_with_what_changes_often() {
+        let groups = HashMap::from([(group(0, &[0, 1, 2]), 1 << 20), (group(1, &[0, 1]), 1 << 20)]);
+        let chosen = choose(&groups, 9);
+        assert_eq!(chosen, [group(1, &[0, 1]), group(0, &[0, 1, 2])]);
+        assert_eq!(split(&group(0, &[0, 1]), &chosen), (vec![], vec![0, 1]));
     }
 }

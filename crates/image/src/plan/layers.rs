@@ -1,16 +1,20 @@
 //! From images to a plan.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+};
 
 use super::{
     LayersPlan, PlanOptions, PlannedEntry, PlannedImage, PlannedKind, PlannedLayer,
-    choice::{ImageSet, choose, split},
+    choice::{Group, ImageSet, MIN_SAVED_BYTES, choose, split},
     kept::kept_layers,
-    units::{Unit, UnitId, timed, units},
+    units::{Unit, UnitId, timed},
+    view::{View, folder_meta},
 };
 use crate::{
-    EntryKind, ImageError, LoadedImage, Metadata, NodeId, Tree,
-    build::{IMPLIED, Times, join},
+    EntryKind, ImageError, LoadedImage, NodeId, Tree,
+    build::{IMPLIED, Times},
     layer::split_last,
 };
 
@@ -26,61 +30,64 @@ pub fn plan_layers(
         .zip(&kept)
         .map(|(image, &kept)| View::of(image, kept))
         .collect::<Result<Vec<_>, _>>()?;
-    let found = find_units(&views, options.times)?;
-    let mut bytes_of_sets: HashMap<ImageSet, u64> = HashMap::new();
-    for unit in found.values() {
-        *bytes_of_sets.entry(unit.images.clone()).or_default() += unit.unit.bytes();
+    let times = options.times;
+    let found = find_units(&views, times);
+    let mut bytes_of_groups: HashMap<Group, u64> = HashMap::new();
+    for (unit, group) in &found {
+        *bytes_of_groups.entry(group.clone()).or_default() += unit.bytes();
     }
-    let chosen = choose(&bytes_of_sets, options.max_shared_layers);
+    let chosen = choose(&bytes_of_groups, options.max_shared_layers);
     let mut shared: Vec<Contents> = chosen.iter().map(|_| Contents::new()).collect();
-    let mut own: Vec<Contents> = images.iter().map(|_| Contents::new()).collect();
-    for FoundUnit { unit, images } in found.into_values() {
-        let (parts, rest) = split(&images, &chosen);
-        let takers = parts.iter().map(|&part| (true, part));
-        let takers = takers.chain(rest.iter().map(|&image| (false, image as usize)));
-        for (is_shared, number) in takers {
-            let contents = if is_shared {
-                &mut shared[number]
-            } else {
-                &mut own[number]
-            };
-            for entry in &unit.entries {
-                let mut entry = entry.clone();
-                entry.meta = timed(entry.meta, options.times);
-                contents.insert(entry.path.clone(), entry);
-            }
+    let mut own: Vec<OwnContents> = images.iter().map(|_| OwnContents::new()).collect();
+    for (unit, group) in &found {
+        let (parts, rest) = split(group, &chosen);
+        for part in parts {
+            add_unit(&mut shared[part], unit, times);
         }
-    }
-    for (set, contents) in chosen.iter().zip(&mut shared) {
-        add_parents(contents, |path| shared_folder(&views, set, path, options.times));
+        for image in rest {
+            let of_depth = own[image as usize].entry(Reverse(group.depth)).or_default();
+            add_unit(of_depth, unit, times);
+        }
     }
     let mut plan = LayersPlan {
         layers: Vec::new(),
         images: Vec::new(),
-        times: options.times,
+        times,
     };
-    let mut numbers = HashMap::new();
-    for (number, (set, contents)) in chosen.iter().zip(&shared).enumerate() {
-        if !contents.is_empty() {
-            numbers.insert(number, plan.layers.len());
+    for (Group { depth, images }, contents) in chosen.iter().zip(&mut shared) {
+        add_parents(contents, |path| {
+            shared_folder(&views, images, path, *depth, times)
+        });
+        plan.layers.push(PlannedLayer {
+            images: images.iter().map(|&image| image as usize).collect(),
+            entries: contents.values().cloned().collect(),
+        });
+    }
+    for (image, (view, own)) in views.iter().zip(own).enumerate() {
+        let is_ours = |group: &Group| group.images.binary_search(&(image as u32)).is_ok();
+        let shared = chosen.iter().zip(&shared).enumerate();
+        let shared = shared.filter(|(_, (group, _))| is_ours(group));
+        let mut stack: Vec<_> = shared
+            .map(|(number, (group, contents))| (Reverse(group.depth), number, contents))
+            .collect();
+        let (mut top, mut own) = apart(own);
+        for (depth, contents) in &mut own {
+            add_parents(contents, |path| view.folder_below(path, depth.0, times));
+        }
+        for (&depth, contents) in &own {
+            stack.push((depth, plan.layers.len(), contents));
             plan.layers.push(PlannedLayer {
-                images: set.iter().map(|&image| image as usize).collect(),
+                images: vec![image],
                 entries: contents.values().cloned().collect(),
             });
         }
-    }
-    for (image, (view, mut contents)) in views.iter().zip(own).enumerate() {
-        let is_ours = |number: &usize| chosen[*number].binary_search(&(image as u32)).is_ok();
-        let below: Vec<usize> = (0..chosen.len()).filter(is_ours).collect();
-        let shared_below: Vec<_> = below.iter().map(|&number| &shared[number]).collect();
-        add_folders(&mut contents, view, &shared_below, options.times);
-        add_parents(&mut contents, |path| view.folder(path, options.times));
-        let mut entries = view.hidden(options.times);
-        entries.extend(contents.into_values());
-        let mut layers: Vec<_> = below
-            .iter()
-            .filter_map(|number| numbers.get(number).copied())
-            .collect();
+        stack.sort_by_key(|&(depth, number, _)| (depth, number));
+        let below: Vec<_> = stack.iter().map(|&(_, _, contents)| contents).collect();
+        add_folders(&mut top, view, &below, times);
+        add_parents(&mut top, |path| view.folder(path, times));
+        let mut entries = view.hidden(times);
+        entries.extend(top.into_values());
+        let mut layers: Vec<_> = stack.iter().map(|&(_, number, _)| number).collect();
         if !entries.is_empty() {
             layers.push(plan.layers.len());
             plan.layers.push(PlannedLayer {
@@ -99,100 +106,64 @@ pub fn plan_layers(
 /// Entries of a layer by their path.
 type Contents = BTreeMap<Vec<u8>, PlannedEntry>;
 
-/// An image: what it is in the end, and what the layers that stay make of it.
-struct View<'a> {
-    kept: usize,
-    finished: Tree<'a>,
-    below: Tree<'a>,
+/// What only one image has, the deepest first.
+type OwnContents = BTreeMap<Reverse<u32>, Contents>;
+
+fn add_unit(contents: &mut Contents, unit: &Unit, times: Times) {
+    for entry in &unit.entries {
+        let mut entry = entry.clone();
+        entry.meta = timed(entry.meta, times);
+        contents.insert(entry.path.clone(), entry);
+    }
 }
 
-/// A unit and the images that have it.
-struct FoundUnit {
-    unit: Unit,
-    images: ImageSet,
-}
-
-fn find_units(views: &[View<'_>], times: Times) -> Result<HashMap<UnitId, FoundUnit>, ImageError> {
-    let mut found: HashMap<UnitId, FoundUnit> = HashMap::new();
+/// All units, each with the images that have it.
+fn find_units<'a>(views: &'a [View<'_>], times: Times) -> Vec<(&'a Unit, Group)> {
+    let mut found: HashMap<UnitId, (&Unit, Group)> = HashMap::new();
     for (number, view) in views.iter().enumerate() {
-        let below = units(&view.below)?;
-        let below: HashSet<_> = below.iter().map(|unit| unit.id(Times::Keep)).collect();
-        for unit in units(&view.finished)? {
-            if !below.contains(&unit.id(Times::Keep)) {
-                let entry = found.entry(unit.id(times)).or_insert(FoundUnit {
-                    unit,
-                    images: Vec::new(),
-                });
-                entry.images.push(number as u32);
-            }
+        for unit in &view.units {
+            let (_, group) = found.entry(unit.id(times)).or_insert_with(|| {
+                let group = Group {
+                    depth: 0,
+                    images: ImageSet::new(),
+                };
+                (unit, group)
+            });
+            group.images.push(number as u32);
+            group.depth = group.depth.max(view.depth_of(unit));
         }
     }
-    Ok(found)
+    found.into_values().collect()
 }
 
-impl<'a> View<'a> {
-    fn of(image: &'a LoadedImage, kept: usize) -> Result<Self, ImageError> {
-        let reference = &image.image.reference;
-        if let Some(layer) = image.layers.iter().find(|layer| layer.layer.is_none()) {
-            let reason = format!("its layer {} is kept elsewhere by its publisher", layer.digest);
-            return Err(ImageError::unsupported(reference, reason));
+/// What goes into the image's last layer, which changes with its code, and the layers of its own below. What is too little for
+/// one goes into the next above.
+fn apart(own: OwnContents) -> (Contents, OwnContents) {
+    let mut layers = OwnContents::new();
+    let mut rest = Contents::new();
+    for (depth, mut contents) in own {
+        contents.append(&mut rest);
+        let bytes: u64 = contents.values().map(|entry| entry.size_bytes() + 512).sum();
+        if depth.0 == 0 || bytes < MIN_SAVED_BYTES {
+            rest = contents;
+        } else {
+            layers.insert(depth, contents);
         }
-        let merge = |layers: usize| {
-            let layers = image.layers[..layers].iter().map(|layer| layer.layer.as_deref());
-            Tree::merge(layers).map_err(|error| ImageError::unsupported(reference, error.to_string()))
-        };
-        Ok(View {
-            kept,
-            finished: merge(image.layers.len())?,
-            below: merge(kept)?,
-        })
     }
-
-    /// The entry of a folder of the finished file system.
-    fn folder(&self, path: &[u8], times: Times) -> Option<PlannedEntry> {
-        let meta = folder_meta(&self.finished, path)?;
-        Some(PlannedEntry {
-            path: path.to_vec(),
-            kind: PlannedKind::Folder,
-            meta: timed(meta.unwrap_or(IMPLIED), times),
-        })
-    }
-
-    /// Markers for what the layers that stay have and the finished file system has not.
-    fn hidden(&self, times: Times) -> Vec<PlannedEntry> {
-        let mut hidden = Vec::new();
-        let mut stack = vec![(Vec::new(), Tree::ROOT)];
-        while let Some((folder, id)) = stack.pop() {
-            for child in self.below.children(id) {
-                let node = self.below.node(child);
-                let path = join(&folder, node.name);
-                match self.finished.find(&path).map(|id| self.finished.node(id).kind) {
-                    None => hidden.push(PlannedEntry {
-                        path,
-                        kind: PlannedKind::Whiteout,
-                        meta: timed(IMPLIED, times),
-                    }),
-                    Some(EntryKind::Folder) if node.kind == EntryKind::Folder => stack.push((path, child)),
-                    Some(_) => {}
-                }
-            }
-        }
-        hidden.sort_by(|one, other| one.path.cmp(&other.path));
-        hidden
-    }
+    (rest, layers)
 }
 
-/// Of a folder: what its entry says, if one does.
-fn folder_meta(tree: &Tree<'_>, path: &[u8]) -> Option<Option<Metadata>> {
-    let node = tree.node(tree.find(path)?);
-    (node.kind == EntryKind::Folder).then_some(node.meta)
-}
-
-/// Where images do not agree on a folder, one of them is taken, whatever their order: the others mend it in their own layer.
-fn shared_folder(views: &[View<'_>], set: &[u32], path: &[u8], times: Times) -> Option<PlannedEntry> {
-    let entries = set
+/// Where images do not agree on a folder, one of them is taken, whatever their order: the others mend it in their last layer.
+fn shared_folder(
+    views: &[View<'_>],
+    images: &[u32],
+    path: &[u8],
+    depth: u32,
+    times: Times,
+) -> Option<PlannedEntry> {
+    let entries = images
         .iter()
-        .filter_map(|&image| views[image as usize].folder(path, times));
+        .filter_map(|&image| views[image as usize].folder_below(path, depth, times));
     entries.min_by_key(|PlannedEntry { meta, .. }| {
         let times = (meta.mtime_seconds, meta.mtime_nanoseconds);
         (meta.mode, meta.uid, meta.gid, times, meta.attributes)
@@ -200,14 +171,14 @@ fn shared_folder(views: &[View<'_>], set: &[u32], path: &[u8], times: Times) -> 
 }
 
 /// The folders that the layers below leave out, or have otherwise.
-fn add_folders(contents: &mut Contents, view: &View<'_>, shared: &[&Contents], times: Times) {
+fn add_folders(contents: &mut Contents, view: &View<'_>, below: &[&Contents], times: Times) {
     let mut add = |path: &[u8], id: NodeId| {
         let node = view.finished.node(id);
         if node.kind != EntryKind::Folder {
             return;
         }
-        let of_shared = shared.iter().rev().find_map(|contents| contents.get(path));
-        let present = match of_shared {
+        let of_new = below.iter().rev().find_map(|contents| contents.get(path));
+        let present = match of_new {
             Some(entry) if entry.kind == PlannedKind::Folder => Some(entry.meta),
             _ => folder_meta(&view.below, path).map(|meta| meta.unwrap_or(IMPLIED)),
         };

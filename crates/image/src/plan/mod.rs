@@ -2,7 +2,8 @@
 //!
 //! What leading layers a family of images has in common stays as it is, digest by digest. Of what each finished file system
 //! has beyond that, files that several images have are put into layers of their own, the most useful first; what is left is
-//! each image's own. Layers are made of finished file systems: what was overwritten or deleted is in none of them.
+//! each image's own. Files that come from different heights of the old images stay apart: who wrote the images put what
+//! changes seldom below. Layers are made of finished file systems: what was overwritten or deleted is in none of them.
 //!
 //! A plan is plain data. [`measure_plan`] builds it to nowhere, so that its sizes are those that [`build_plan`] gets.
 
@@ -16,6 +17,7 @@ mod places;
 #[cfg(test)]
 mod tests;
 mod units;
+mod view;
 
 pub use build::{PlannedBuild, build_plan, measure_plan};
 pub use ignored::{IgnoreRule, ignore_rules};
@@ -36,7 +38,7 @@ pub struct PlanOptions {
 /// Layers to make, and what each image is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayersPlan {
-    /// The new layers: shared ones first.
+    /// The new layers: shared ones first, then those of each image.
     pub layers: Vec<PlannedLayer>,
     /// One for each image.
     pub images: Vec<PlannedImage>,

@@ -106,6 +106,50 @@ fn what_images_have_in_common_gets_a_layer_and_their_base_stays() {
 }
 
 #[test]
+fn a_change_of_code_moves_the_layer_of_the_code_only() {
+    let base = gzip(&TarMaker::new().file("os", &noise(1, 9000)).finish());
+    let folder = |name, mtime| Head {
+        name,
+        flag: b'5',
+        mtime,
+        ..Head::default()
+    };
+    let library = noise(2, 200_000);
+    let image = |name: &str, seed: u32, version: u64| {
+        let dependencies = TarMaker::new()
+            .head(&folder("app/", 1))
+            .head(&folder("app/deps/", 1))
+            .file("app/deps/shared", &library)
+            .file("app/deps/own", &noise(seed, 100_000));
+        let code = TarMaker::new()
+            .head(&folder("app/", version))
+            .file("app/common", &noise(version as u32, 70_000))
+            .file("app/main", &noise(seed + version as u32, 5000));
+        let layers = [base.clone(), gzip(&dependencies.finish()), gzip(&code.finish())];
+        MemoryImage::source(name, layers.to_vec())
+    };
+    let digests = |web: u64, api: u64| {
+        let sources = [image("web", 10, web), image("api", 20, api)];
+        let images = read(&sources).unwrap();
+        let plan = plan(&images, 16).unwrap();
+        let planned = measure(&plan, &images, &sources).unwrap();
+        let layers = planned[0].layers.iter().map(|layer| layer.digest);
+        layers.collect::<Vec<_>>()
+    };
+    let before = digests(100, 100);
+    assert_eq!(
+        before.len(),
+        5,
+        "base, dependencies of both and of one, code of both and of one"
+    );
+    let after = digests(101, 101);
+    assert_eq!(before[..3], after[..3], "dependencies stay");
+    assert_ne!(before[3], after[3]);
+    assert_ne!(before[4], after[4]);
+    assert_eq!(digests(101, 100)[..3], before[..3]);
+}
+
+#[test]
 fn what_is_predicted_is_what_is_built() {
     let layer = |seed| {
         gzip(

@@ -22,6 +22,8 @@ impl From<[u8; 32]> for UnitId {
 /// A file with all its names, sorted; or something that is no folder.
 #[derive(Debug)]
 pub(super) struct Unit {
+    /// The layer it comes from.
+    pub(super) layer: u32,
     pub(super) entries: Vec<PlannedEntry>,
 }
 
@@ -113,7 +115,10 @@ pub(super) fn units(tree: &Tree<'_>) -> Result<Vec<Unit>, ImageError> {
                 };
                 unit.entries.push(entry);
             }
-            None => units.push(Unit { entries: vec![entry] }),
+            None => units.push(Unit {
+                layer: node.origin.map_or(0, |origin| origin.layer),
+                entries: vec![entry],
+            }),
         }
     });
     if let Some(path) = dangling {

@@ -1,0 +1,130 @@
+//! An image as a plan sees it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::{
+    PlannedEntry, PlannedKind,
+    units::{Unit, timed, units},
+};
+use crate::{
+    EntryKind, ImageError, LoadedImage, Metadata, Tree,
+    build::{IMPLIED, Times, join},
+};
+
+/// Deeper than so many layers nothing is told apart: an image needs no more layers of its own.
+const MAX_DEPTH: usize = 7;
+
+/// An image: what it is in the end, and what the layers that stay make of it.
+pub(super) struct View<'a> {
+    pub(super) kept: usize,
+    pub(super) finished: Tree<'a>,
+    pub(super) below: Tree<'a>,
+    /// What it has beyond the layers that stay.
+    pub(super) units: Vec<Unit>,
+    /// The layers that units come from, the topmost first.
+    origins: Vec<u32>,
+    /// What each layer says of a folder, lowest first.
+    folders: HashMap<&'a [u8], Vec<(u32, Metadata)>>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn of(image: &'a LoadedImage, kept: usize) -> Result<Self, ImageError> {
+        let reference = &image.image.reference;
+        if let Some(layer) = image.layers.iter().find(|layer| layer.layer.is_none()) {
+            let reason = format!("its layer {} is kept elsewhere by its publisher", layer.digest);
+            return Err(ImageError::unsupported(reference, reason));
+        }
+        let merge = |layers: usize| {
+            let layers = image.layers[..layers].iter().map(|layer| layer.layer.as_deref());
+            Tree::merge(layers).map_err(|error| ImageError::unsupported(reference, error.to_string()))
+        };
+        let (finished, below) = (merge(image.layers.len())?, merge(kept)?);
+        let of_below: HashSet<_> = units(&below)?.iter().map(|unit| unit.id(Times::Keep)).collect();
+        let mut units = units(&finished)?;
+        units.retain(|unit| !of_below.contains(&unit.id(Times::Keep)));
+        let origins: BTreeSet<_> = units.iter().map(|unit| unit.layer).collect();
+        Ok(View {
+            kept,
+            finished,
+            below,
+            units,
+            origins: origins.into_iter().rev().collect(),
+            folders: folders(image),
+        })
+    }
+
+    /// How many layers are above the one that a unit comes from; those that nothing is left of do not count.
+    pub(super) fn depth_of(&self, unit: &Unit) -> u32 {
+        let above = self.origins.iter().take_while(|&&layer| layer > unit.layer);
+        above.take(MAX_DEPTH).count() as u32
+    }
+
+    /// The entry of a folder of the finished file system.
+    pub(super) fn folder(&self, path: &[u8], times: Times) -> Option<PlannedEntry> {
+        let meta = folder_meta(&self.finished, path)?.unwrap_or(IMPLIED);
+        Some(folder_entry(path, meta, times))
+    }
+
+    /// Such an entry as it was before the layers above this depth: they may change it with every change of code.
+    pub(super) fn folder_below(&self, path: &[u8], depth: u32, times: Times) -> Option<PlannedEntry> {
+        let finished = folder_meta(&self.finished, path)?;
+        let top = self.origins.get(depth as usize).copied().unwrap_or(0);
+        let said = self.folders.get(path).into_iter().flatten().rev();
+        let meta = said
+            .filter(|&&(layer, _)| layer <= top)
+            .map(|&(_, meta)| meta)
+            .next();
+        Some(folder_entry(path, meta.or(finished).unwrap_or(IMPLIED), times))
+    }
+
+    /// Markers for what the layers that stay have and the finished file system has not.
+    pub(super) fn hidden(&self, times: Times) -> Vec<PlannedEntry> {
+        let mut hidden = Vec::new();
+        let mut stack = vec![(Vec::new(), Tree::ROOT)];
+        while let Some((folder, id)) = stack.pop() {
+            for child in self.below.children(id) {
+                let node = self.below.node(child);
+                let path = join(&folder, node.name);
+                match self.finished.find(&path).map(|id| self.finished.node(id).kind) {
+                    None => hidden.push(PlannedEntry {
+                        path,
+                        kind: PlannedKind::Whiteout,
+                        meta: timed(IMPLIED, times),
+                    }),
+                    Some(EntryKind::Folder) if node.kind == EntryKind::Folder => stack.push((path, child)),
+                    Some(_) => {}
+                }
+            }
+        }
+        hidden.sort_by(|one, other| one.path.cmp(&other.path));
+        hidden
+    }
+}
+
+fn folders(image: &LoadedImage) -> HashMap<&[u8], Vec<(u32, Metadata)>> {
+    let mut folders: HashMap<_, Vec<_>> = HashMap::new();
+    for (number, layer) in image.layers.iter().enumerate() {
+        let entries = layer.layer.iter().flat_map(|layer| layer.entries());
+        for entry in entries.filter(|entry| entry.kind == EntryKind::Folder) {
+            folders
+                .entry(entry.path)
+                .or_default()
+                .push((number as u32, entry.meta));
+        }
+    }
+    folders
+}
+
+fn folder_entry(path: &[u8], meta: Metadata, times: Times) -> PlannedEntry {
+    PlannedEntry {
+        path: path.to_vec(),
+        kind: PlannedKind::Folder,
+        meta: timed(meta, times),
+    }
+}
+
+/// Of a folder: what its entry says, if one does.
+pub(super) fn folder_meta(tree: &Tree<'_>, path: &[u8]) -> Option<Option<Metadata>> {
+    let node = tree.node(tree.find(path)?);
+    (node.kind == EntryKind::Folder).then_some(node.meta)
+}
