@@ -22,6 +22,7 @@ mod interruption;
 mod layers;
 mod layers_build;
 mod layers_html;
+mod layers_metrics;
 mod mount;
 mod outage;
 mod output;

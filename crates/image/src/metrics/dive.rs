@@ -46,8 +46,9 @@ impl DiveMetrics {
             all_bytes = all_bytes.saturating_add(layer_bytes);
             first_bytes.get_or_insert(layer_bytes);
             if let Some(layer) = layer {
-                count_leaves(layer, &mut paths);
-                stack(layer, &mut paths);
+                let parents = parents(layer);
+                count_leaves(layer, &parents, &mut paths);
+                stack(layer, &parents, &mut paths);
             }
         }
         let (mut least, mut all) = (0_u64, 0_u64);
@@ -100,8 +101,8 @@ impl Path {
     }
 }
 
-/// Adds the layer's leaves, as they are before it is stacked.
-fn count_leaves<'a>(layer: &'a Layer, paths: &mut BTreeMap<InFolderOrder<'a>, Path>) {
+/// The paths that something of the layer is below.
+fn parents(layer: &Layer) -> HashSet<&[u8]> {
     let mut parents: HashSet<&[u8]> = HashSet::new();
     for entry in layer.entries() {
         let mut path = entry.path;
@@ -113,13 +114,27 @@ fn count_leaves<'a>(layer: &'a Layer, paths: &mut BTreeMap<InFolderOrder<'a>, Pa
             }
         }
     }
+    parents
+}
+
+/// Adds the layer's leaves, as they are before it is stacked.
+fn count_leaves<'a>(
+    layer: &'a Layer,
+    parents: &HashSet<&[u8]>,
+    paths: &mut BTreeMap<InFolderOrder<'a>, Path>,
+) {
     // The last of two entries of a path counts.
     let mut leaves: BTreeMap<(&[u8], bool), Entry<'a>> = BTreeMap::new();
     for entry in layer.entries() {
         let is_whiteout = entry.kind == EntryKind::Whiteout;
         let is_leaf = is_whiteout || !parents.contains(entry.path);
-        if is_leaf && entry.kind != EntryKind::Opaque && !entry.path.is_empty() {
-            leaves.insert((entry.path, is_whiteout), entry);
+        if !is_leaf || entry.path.is_empty() {
+            continue;
+        }
+        match entry.kind {
+            // It makes its folder, and nothing in it.
+            EntryKind::Opaque => drop(leaves.entry((entry.path, false)).or_insert(entry)),
+            _ => drop(leaves.insert((entry.path, is_whiteout), entry)),
         }
     }
     for ((path, is_whiteout), entry) in leaves {
@@ -139,7 +154,7 @@ fn count_leaves<'a>(layer: &'a Layer, paths: &mut BTreeMap<InFolderOrder<'a>, Pa
 }
 
 /// Puts the layer on the stack.
-fn stack<'a>(layer: &'a Layer, paths: &mut BTreeMap<InFolderOrder<'a>, Path>) {
+fn stack<'a>(layer: &'a Layer, parents: &HashSet<&'a [u8]>, paths: &mut BTreeMap<InFolderOrder<'a>, Path>) {
     for entry in layer.entries().filter(|entry| entry.kind == EntryKind::Whiteout) {
         if let Some(path) = paths.get_mut(&InFolderOrder(entry.path)) {
             path.stacked = None;
@@ -147,6 +162,12 @@ fn stack<'a>(layer: &'a Layer, paths: &mut BTreeMap<InFolderOrder<'a>, Path>) {
         for (_, path) in below_mut(paths, entry.path) {
             path.stacked = None;
         }
+    }
+    // A folder that the layer has no entry for is taken for an empty file, also when a lower layer says more.
+    let opaque = layer.entries().filter(|entry| entry.kind == EntryKind::Opaque);
+    let unsaid = parents.iter().copied().chain(opaque.map(|entry| entry.path));
+    for path in unsaid.filter(|path| !path.is_empty()) {
+        paths.entry(InFolderOrder(path)).or_default().stacked = Some((0, false));
     }
     for entry in layer.entries() {
         if matches!(entry.kind, EntryKind::Whiteout | EntryKind::Opaque) || entry.path.is_empty() {
@@ -245,6 +266,21 @@ mod tests {
             TarMaker::new().file(".wh.no", b"").file("d/.wh..wh..opq", b""),
         ]);
         assert_eq!((nothing.wasted_bytes, nothing.efficiency), (0, 1.0));
+    }
+
+    #[test]
+    fn a_folder_that_the_last_layer_did_not_mention_itself_weighs_nothing() {
+        let layers = |last: TarMaker| {
+            let base = TarMaker::new().folder("d").file("d/x", &[1; 100]);
+            let again = TarMaker::new().file("d", &[1; 30]);
+            count(vec![base, last, TarMaker::new().file(".wh.d", b""), again])
+        };
+        let said = layers(TarMaker::new().folder("d").file("d/y", &[1; 20]));
+        assert_eq!((said.wasted_bytes, said.efficiency), (150, 150.0 / 270.0));
+        let unsaid = layers(TarMaker::new().file("d/y", &[1; 20]));
+        assert_eq!((unsaid.wasted_bytes, unsaid.efficiency), (30, 120.0 / 150.0));
+        let marked = layers(TarMaker::new().file("d/.wh..wh..opq", b""));
+        assert_eq!((marked.wasted_bytes, marked.efficiency), (30, 100.0 / 130.0));
     }
 
     #[test]
