@@ -21,8 +21,9 @@ use crate::{
 /// How images are read.
 #[derive(Clone, Copy)]
 pub struct ReadOptions<'a> {
-    /// Which image of an index is meant.
-    pub platform: &'a Platform,
+    /// What images must run on. Unless somebody asks, an index gives the one for this machine, and an image alone is taken
+    /// whatever it runs on.
+    pub platform: Option<&'a Platform>,
     /// Layers that are read at the same time; each takes two threads and some MB, one compressed by zstd up to 130 MB.
     pub parallel: NonZero<usize>,
     /// Where layers are remembered.
@@ -64,7 +65,7 @@ pub fn read_images(
 ) -> Result<Vec<LoadedImage>, ImageError> {
     let images = sources
         .iter()
-        .map(|source| source.load_image(options.platform))
+        .map(|source| load_image(&**source, options.platform))
         .collect::<Result<Vec<_>, _>>()?;
     let mut blobs = Vec::new();
     let mut numbers = HashMap::new();
@@ -107,6 +108,20 @@ pub fn read_images(
             .collect(),
     });
     Ok(loaded.collect())
+}
+
+fn load_image(source: &dyn Source, asked: Option<&Platform>) -> Result<Image, ImageError> {
+    let Some(asked) = asked else {
+        return source.load_image(&Platform::native());
+    };
+    let image = source.load_image(asked)?;
+    match &image.config.platform {
+        Some(found) if !found.may_be(asked) => {
+            let place = format!("{}, which is for {found}", image.reference);
+            Err(ImageError::missing(format!("an image for {asked}"), place))
+        }
+        _ => Ok(image),
+    }
 }
 
 /// A blob to read.

@@ -31,7 +31,7 @@ use registry::RegistryImage;
 
 /// Somewhere that has an image.
 pub trait Source: fmt::Debug + Send + Sync {
-    /// Reads what the image says of itself: no layer yet.
+    /// Reads what the image says of itself: no layer yet. Of several images the one for `platform` is meant.
     fn load_image(&self, platform: &Platform) -> Result<Image, ImageError>;
 
     /// The bytes of a layer of that image, as stored.
