@@ -9,8 +9,9 @@ mod registry;
 
 use std::{
     fmt,
+    fs::File,
     io::Read,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -122,6 +123,15 @@ pub fn open_source(reference: &Reference, access: &Access) -> Result<Box<dyn Sou
             let registries = Arc::clone(&access.registries);
             Box::new(RegistryImage::new(reference.clone(), registries))
         }
+    })
+}
+
+/// Whether an open file is a tar that has what archives of images have. Only its headers are read.
+pub(crate) fn is_archive_of_images(path: &Path, file: File) -> bool {
+    let archive = Archive::from_file(path.display().to_string(), file);
+    archive.is_ok_and(|archive| {
+        let has = |name| archive.open(name).is_ok();
+        has("manifest.json") || has("index.json") && has("oci-layout")
     })
 }
 

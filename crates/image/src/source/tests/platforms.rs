@@ -30,10 +30,7 @@ fn an_image_alone_that_is_for_another_platform_than_asked_for_is_an_error_that_n
     for name in [layout.name(), archive] {
         for asked in ["linux/arm64", "windows/amd64", "linux/arm/v7"] {
             let error = read_for(Some(asked), &name).unwrap_err().to_string();
-            assert!(
-                error.contains(asked) && error.contains("linux/amd64"),
-                "{error}"
-            );
+            assert!(error.contains(asked) && error.contains("linux/amd64"), "{error}");
         }
         assert!(read_for(Some("linux/amd64"), &name).is_ok());
         assert!(read_for(None, &name).is_ok());
@@ -46,7 +43,10 @@ fn what_a_config_does_not_say_is_no_obstacle() {
         (json!({}), "linux/arm64"),
         (json!({ "os": "linux" }), "linux/arm64"),
         (json!({ "architecture": "arm", "variant": "" }), "linux/arm/v7"),
-        (json!({ "os": "linux", "architecture": "arm64" }), "linux/arm64/v8"),
+        (
+            json!({ "os": "linux", "architecture": "arm64" }),
+            "linux/arm64/v8",
+        ),
     ] {
         let (_folder, name) = saved(&config);
         assert!(read_for(Some(asked), &name).is_ok(), "{config} for {asked}");
