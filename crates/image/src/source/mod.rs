@@ -30,6 +30,9 @@ use archive::Archive;
 use docker_archive::DockerArchive;
 use registry::RegistryImage;
 
+/// The most layers of an image: Docker makes 127, the kernel's overlay file system takes 500.
+const MAX_LAYERS: usize = 1024;
+
 /// Somewhere that has an image.
 pub trait Source: fmt::Debug + Send + Sync {
     /// Reads what the image says of itself: no layer yet. Of several images the one for `platform` is meant.
@@ -162,6 +165,9 @@ impl Document {
 
 /// Pairs an image's layers with the diff IDs of its config.
 fn check_layer_count(what: &str, layers: usize, diff_ids: usize) -> Result<(), ImageError> {
+    if layers > MAX_LAYERS {
+        return Err(ImageError::too_large(what, format!("{MAX_LAYERS} layers")));
+    }
     match layers == diff_ids {
         true => Ok(()),
         false => Err(ImageError::corrupt(

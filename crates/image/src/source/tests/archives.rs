@@ -148,3 +148,75 @@ fn an_oci_archive_is_a_layout_in_a_tar() {
         "a layer is read once"
     );
 }
+
+/// A cache that forgets, and counts what it was given.
+#[derive(Default)]
+struct Counting(Mutex<usize>);
+
+impl LayerCache for Counting {
+    fn get(&self, _name: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn put(&self, name: &str, _bytes: &[u8]) {
+        *self.0.lock().unwrap() += usize::from(name.starts_with("layer-"));
+    }
+}
+
+fn docker_archive(stored: &[u8], tar: &[u8], own: &[u8]) -> (TempDir, String) {
+    let own_tar = TarMaker::new().file("own", own).finish();
+    let ids = [DiffId::of(tar), DiffId::of(&own_tar)];
+    let config = json!({ "os": "linux", "architecture": "amd64", "rootfs": { "diff_ids": ids } });
+    let manifest = json!([{ "Config": "c.json", "RepoTags": null, "Layers": ["1", "2"] }]);
+    let (folder, file) = archive(&[
+        ("1", stored),
+        ("2", &own_tar),
+        ("c.json", &serde_json::to_vec(&config).unwrap()),
+        ("manifest.json", &serde_json::to_vec(&manifest).unwrap()),
+    ]);
+    (folder, format!("docker-archive:{}", file.display()))
+}
+
+#[test]
+fn a_layer_that_several_archives_have_is_read_once_unless_one_of_them_lies() {
+    let tar = TarMaker::new().file("shared", b"1").finish();
+    let one = docker_archive(&tar, &tar, b"1");
+    let two = docker_archive(&tar, &tar, b"2");
+    let gzipped = [
+        docker_archive(&gzip(&tar), &tar, b"3"),
+        docker_archive(&gzip(&tar), &tar, b"4"),
+    ];
+    let scans = |names: &[&String]| {
+        let names: Vec<_> = names.iter().copied().cloned().collect();
+        let cache = Counting::default();
+        let images = read_with(&names, &cache).unwrap();
+        let types = images.iter().map(|image| image.layers[0].media_type.clone());
+        (cache.0.into_inner().unwrap(), types.collect::<Vec<_>>())
+    };
+    assert_eq!(
+        scans(&[&one.1, &two.1]),
+        (3, vec![media_type::OCI_LAYER.to_owned(); 2])
+    );
+    assert_eq!(
+        scans(&[&gzipped[0].1, &gzipped[1].1]),
+        (3, vec![media_type::OCI_LAYER_GZIP.to_owned(); 2])
+    );
+    let other = TarMaker::new().file("other", b"1").finish();
+    let lie = docker_archive(&other, &tar, b"5");
+    let error = read(&[one.1.clone(), lie.1.clone()]).unwrap_err();
+    assert!(matches!(error, ImageError::WrongDigest { .. }), "{error}");
+}
+
+#[test]
+fn an_image_of_too_many_layers_is_refused() {
+    let layers = vec!["1"; MAX_LAYERS + 1];
+    let ids = vec![DiffId::of(b""); MAX_LAYERS + 1];
+    let config = json!({ "rootfs": { "diff_ids": ids } });
+    let manifest = json!([{ "Config": "c.json", "Layers": layers }]);
+    let (_folder, file) = archive(&[
+        ("c.json", &serde_json::to_vec(&config).unwrap()),
+        ("manifest.json", &serde_json::to_vec(&manifest).unwrap()),
+    ]);
+    let error = read(&[format!("docker-archive:{}", file.display())]).unwrap_err();
+    assert!(matches!(error, ImageError::TooLarge { .. }), "{error}");
+}
