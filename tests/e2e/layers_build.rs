@@ -337,3 +337,23 @@ fn a_spring_boot_jar_becomes_layers_that_start_java() {
         "org.springframework.boot.loader.launch.JarLauncher"
     );
 }
+
+#[test]
+fn builds_into_one_layout_at_the_same_time_keep_each_others_images() {
+    let env = machine();
+    fs::create_dir(env.path("app")).unwrap();
+    fs::write(env.path("app/file"), noise(1, 100_000)).unwrap();
+    let tags: Vec<_> = (0..4).map(|number| format!("v{number}")).collect();
+    let args = ["layers", "build", "--base", "scratch", "--layer", "app=app:/"];
+    let builds = tags.iter().map(|tag| {
+        let output = format!("oci:shared:{tag}");
+        env.headstart().args(args).args(["--output", &output]).start()
+    });
+    for build in builds.collect::<Vec<_>>() {
+        let _ = build.wait().success();
+    }
+    let names: Vec<_> = tags.iter().map(|tag| format!("oci:shared:{tag}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let found = json(&env, &[&["layers", "analyze"][..], &names].concat());
+    assert_eq!(found["images"].as_array().unwrap().len(), tags.len());
+}

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs,
-    os::unix::ffi::OsStrExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -311,4 +311,27 @@ fn a_report_knows_what_a_node_is_said_to_have() {
     assert_eq!(have[0]["layers"][0], document["images"][0]["layers"][0]["digest"]);
     let page = fs::read_to_string(env.path("report.html")).unwrap();
     assert!(page.contains(&have[0]["layers"].to_string()));
+}
+
+#[test]
+fn a_page_takes_the_place_of_a_page_only() {
+    let env = machine();
+    fs::create_dir(env.path("app")).unwrap();
+    let build = ["layers", "build", "--base", "scratch", "--layer", "app=app:/app"];
+    let _ = env
+        .headstart()
+        .args(build)
+        .args(["--output", "oci:image"])
+        .run()
+        .success();
+    let write = |name: &str| env.run(["layers", "analyze", "oci:image", "--html", name]);
+    let _ = write("report.html").success();
+    fs::hard_link(env.path("report.html"), env.path("opened")).unwrap();
+    let _ = write("report.html").success();
+    let [new, old] = ["report.html", "opened"].map(|name| fs::metadata(env.path(name)).unwrap().ino());
+    assert_ne!(new, old, "who has the old page open keeps it");
+    fs::write(env.path("notes"), "mine").unwrap();
+    let error = write("notes").code(1).stderr();
+    assert!(error.contains("notes is there and is no page"), "{error}");
+    assert_eq!(fs::read_to_string(env.path("notes")).unwrap(), "mine");
 }

@@ -1,10 +1,23 @@
 //! Write once, publish atomically: temp file, (sync,) rename. Readers see the whole file or none.
 
-use std::{io::Write as _, path::Path};
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, ErrorKind, Write as _},
+    path::{Path, PathBuf},
+};
 
 use tempfile::NamedTempFile;
 
 use crate::{AtPath, PathError};
+
+/// How the names of files begin that are not published yet.
+const TEMP_PREFIX: &str = ".tmp-";
+
+/// Whether a file of this name is not published yet.
+pub fn is_temp(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes())
+}
 
 /// Whether the bytes must survive a power cut before they become visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +63,30 @@ pub fn temp_beside(path: &Path) -> Result<NamedTempFile, PathError> {
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     tempfile::Builder::new()
-        .prefix(".tmp-")
+        .prefix(TEMP_PREFIX)
         .tempfile_in(folder)
         .at("create a temporary file in", folder)
+}
+
+/// The file that a user names to have it replaced, with the place it really has: a symbolic link to it stays one. `None`
+/// where nothing is; devices, pipes and folders are errors.
+pub fn existing(path: &Path) -> Result<Option<(PathBuf, File)>, PathError> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Ok(there) if !there.is_file() => {
+            return Err(io::Error::other("it is no regular file")).at("replace", path);
+        }
+        found => drop(found.at("look at", path)?),
+    }
+    let file = File::open(path).at("open", path)?;
+    let place = fs::canonicalize(path).at("look up", path)?;
+    Ok(Some((place, file)))
+}
+
+/// Makes what was renamed within `folder` survive a power cut.
+pub fn sync_folder(folder: &Path) -> Result<(), PathError> {
+    let opened = File::open(folder).at("open", folder)?;
+    opened.sync_all().at("sync", folder)
 }
 
 fn write_temp(path: &Path, bytes: &[u8], durability: Durability) -> Result<NamedTempFile, PathError> {
@@ -88,6 +122,21 @@ mod tests {
         replace(&path, b"one", Durability::Synced).unwrap();
         replace(&path, b"two", Durability::Cached).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
+    }
+
+    #[test]
+    fn only_regular_files_are_there_to_be_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        assert!(existing(&link).unwrap().is_none());
+        fs::write(&file, "x").unwrap();
+        let (place, _) = existing(&link).unwrap().expect("it is there");
+        assert_eq!(place, fs::canonicalize(&file).unwrap());
+        for other in ["/dev/null", "/"] {
+            let error = existing(Path::new(other)).unwrap_err();
+            assert_eq!(error.to_string(), format!("cannot replace {other}"));
+        }
     }
 
     #[test]

@@ -268,12 +268,13 @@ fn relate(old: &StoredLayer, new: &StoredLayer, ignore: Ignore) -> LayerRelation
     if old.digest == new.digest {
         return LayerRelation::SameBlob;
     }
-    if old.diff_id == new.diff_id {
-        return LayerRelation::SameTar;
-    }
+    // What nobody could read is only claimed to be some tar.
     let (Some(old), Some(new)) = (&old.layer, &new.layer) else {
         return LayerRelation::Different;
     };
+    if old.diff_id() == new.diff_id() {
+        return LayerRelation::SameTar;
+    }
     if old.entry_count() != new.entry_count() {
         return LayerRelation::Different;
     }

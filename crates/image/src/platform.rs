@@ -53,6 +53,18 @@ impl Platform {
             && (variant(wanted).is_none() || variant(wanted) == variant(self))
     }
 
+    /// Whether nothing that `self` says speaks against `wanted`: configs leave out what their builder did not know.
+    pub(crate) fn may_be(&self, wanted: &Platform) -> bool {
+        let or = |said: &str, wanted: &str| if said.is_empty() { wanted } else { said }.to_owned();
+        let variant = self.variant.clone().filter(|variant| !variant.is_empty());
+        let filled = Platform {
+            os: or(&self.os, &wanted.os),
+            architecture: or(&self.architecture, &wanted.architecture),
+            variant: variant.or_else(|| wanted.variant.clone()),
+        };
+        filled.satisfies(wanted)
+    }
+
     /// What attestations carry instead of a platform.
     pub(crate) fn is_unknown(&self) -> bool {
         self.os == "unknown" && self.architecture == "unknown"

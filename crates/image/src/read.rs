@@ -1,7 +1,8 @@
 //! Reading images: every distinct layer once, several at a time.
 
 use std::{
-    collections::{HashMap, hash_map},
+    collections::{HashMap, HashSet, hash_map},
+    io::{BufReader, Read},
     num::NonZero,
     sync::{
         Arc,
@@ -14,15 +15,16 @@ use crate::{
     BlobDigest, DiffId, Image, ImageError, Layer, LayerBlob, LayerCache, Platform, Progress, Source,
     blob::{ScannedBlob, StoredBlob, hash_blob, scan_blob},
     cache::{self, KnownBlob},
-    decompress::Compression,
+    decompress::{Compression, decompress},
     manifest::media_type,
 };
 
 /// How images are read.
 #[derive(Clone, Copy)]
 pub struct ReadOptions<'a> {
-    /// Which image of an index is meant.
-    pub platform: &'a Platform,
+    /// What images must run on. Unless somebody asks, an index gives the one for this machine, and an image alone is taken
+    /// whatever it runs on.
+    pub platform: Option<&'a Platform>,
     /// Layers that are read at the same time; each takes two threads and some MB, one compressed by zstd up to 130 MB.
     pub parallel: NonZero<usize>,
     /// Where layers are remembered.
@@ -64,10 +66,10 @@ pub fn read_images(
 ) -> Result<Vec<LoadedImage>, ImageError> {
     let images = sources
         .iter()
-        .map(|source| source.load_image(options.platform))
+        .map(|source| load_image(&**source, options.platform))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut blobs = Vec::new();
-    let mut numbers = HashMap::new();
+    let mut jobs: Vec<Job<'_>> = Vec::new();
+    let mut numbers: HashMap<_, usize> = HashMap::new();
     let mut numbers_of_images = Vec::new();
     for (from, image) in images.iter().enumerate() {
         let numbers_of_image = image.layers.iter().map(|blob| {
@@ -76,91 +78,135 @@ pub fn read_images(
                 Some(digest) => (None, digest.to_string()),
                 None => (Some(from), blob.place().to_owned()),
             };
+            let holder = Holder {
+                source: &*sources[from],
+                image,
+                blob,
+            };
             match numbers.entry(key) {
-                hash_map::Entry::Occupied(number) => *number.get(),
+                hash_map::Entry::Occupied(number) => {
+                    jobs[*number.get()].add(holder);
+                    *number.get()
+                }
                 hash_map::Entry::Vacant(place) => {
-                    blobs.push(Job {
-                        source: &*sources[from],
-                        image,
-                        blob,
-                    });
-                    *place.insert(blobs.len() - 1)
+                    jobs.push(Job(vec![holder]));
+                    *place.insert(jobs.len() - 1)
                 }
             }
         });
         numbers_of_images.push(numbers_of_image.collect::<Vec<usize>>());
     }
-    let layers = read_all(&blobs, options)?;
-    // Blobs of one digest may be claimed to be different tars, or of different lengths.
-    for (image, numbers) in images.iter().zip(&numbers_of_images) {
-        for (blob, &number) in image.layers.iter().zip(numbers) {
-            check_diff_id(image, blob, layers[number].diff_id)?;
-            check_size(image, blob, layers[number].compressed_bytes)?;
-        }
-    }
+    let layers = read_all(&jobs, options)?;
     let loaded = images.into_iter().zip(numbers_of_images);
-    let loaded = loaded.map(|(image, numbers)| LoadedImage {
-        image,
-        layers: numbers
-            .into_iter()
-            .map(|number| Arc::clone(&layers[number]))
-            .collect(),
+    let loaded = loaded.map(|(image, numbers)| {
+        let blobs = image.layers.iter().zip(numbers);
+        let layers = blobs.map(|(blob, number)| claimed(&image, blob, &layers[number]));
+        Ok(LoadedImage {
+            layers: layers.collect::<Result<_, ImageError>>()?,
+            image,
+        })
     });
-    Ok(loaded.collect())
+    loaded.collect()
 }
 
-/// A blob to read.
+/// A layer that was read as an image claims it to be: blobs of one digest may be claimed to be different tars, or of different
+/// lengths. What nobody could read is to each image what it says.
+fn claimed(image: &Image, blob: &LayerBlob, read: &Arc<StoredLayer>) -> Result<Arc<StoredLayer>, ImageError> {
+    if read.layer.is_none() {
+        return Ok(Arc::new(StoredLayer {
+            digest: read.digest,
+            media_type: blob.media_type.clone(),
+            compressed_bytes: blob.size_bytes,
+            diff_id: blob.diff_id,
+            layer: None,
+        }));
+    }
+    check_diff_id(image, blob, read.diff_id)?;
+    check_size(image, blob, read.compressed_bytes)?;
+    Ok(Arc::clone(read))
+}
+
+fn load_image(source: &dyn Source, asked: Option<&Platform>) -> Result<Image, ImageError> {
+    let Some(asked) = asked else {
+        return source.load_image(&Platform::native());
+    };
+    let image = source.load_image(asked)?;
+    match &image.config.platform {
+        Some(found) if !found.may_be(asked) => {
+            let place = format!("{}, which is for {found}", image.reference);
+            Err(ImageError::missing(format!("an image for {asked}"), place))
+        }
+        _ => Ok(image),
+    }
+}
+
+/// A blob to read, and who has it, or may have.
+struct Job<'a>(Vec<Holder<'a>>);
+
+/// An image that says to have a blob.
 #[derive(Clone, Copy)]
-struct Job<'a> {
+struct Holder<'a> {
     source: &'a dyn Source,
     image: &'a Image,
     blob: &'a LayerBlob,
 }
 
+impl<'a> Job<'a> {
+    /// One that must have the blob is enough; those that may leave it elsewhere are all asked, whatever their order.
+    fn add(&mut self, holder: Holder<'a>) {
+        match (self.0[0].is_foreign(), holder.is_foreign()) {
+            (true, true) => self.0.push(holder),
+            (true, false) => self.0 = vec![holder],
+            (false, _) => {}
+        }
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.0[0].blob.size_bytes
+    }
+
+    fn read(&self, known: &Known, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
+        let mut stored = self.0[0].read(known, options)?;
+        for holder in &self.0[1..] {
+            if stored.layer.is_some() {
+                break;
+            }
+            stored = holder.read(known, options)?;
+        }
+        Ok(stored)
+    }
+}
+
+/// Layers that were read before, by their tars.
+type Known = HashMap<DiffId, Arc<StoredLayer>>;
+
 /// Reads every blob, in the order of `jobs`.
 fn read_all(jobs: &[Job<'_>], options: ReadOptions<'_>) -> Result<Vec<Arc<StoredLayer>>, ImageError> {
-    options.progress.start(
-        jobs.iter()
-            .fold(0, |sum, job| sum.saturating_add(job.blob.size_bytes)),
-    );
-    // The largest first, so that none is left for the end.
+    let all_bytes = jobs
+        .iter()
+        .fold(0_u64, |sum, job| sum.saturating_add(job.size_bytes()));
+    options.progress.start(all_bytes);
+    // The largest first, so that none is left for the end. What has no digest, and is claimed to be a tar that another one is
+    // claimed to be too, comes last: hashing it will be enough if that is true.
     let mut order: Vec<usize> = (0..jobs.len()).collect();
-    order.sort_by_key(|&number| std::cmp::Reverse(jobs[number].blob.size_bytes));
-    let next = AtomicUsize::new(0);
-    let has_failed = AtomicBool::new(false);
-    let work = || {
-        let mut done = Vec::new();
-        while !has_failed.load(Ordering::Relaxed) {
-            let Some(&number) = order.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                break;
-            };
-            match jobs[number].read(options) {
-                Ok(layer) => done.push((number, Arc::new(layer))),
-                Err(error) => {
-                    has_failed.store(true, Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(done)
-    };
-    let workers = options.parallel.get().min(jobs.len());
-    let outcomes: Vec<_> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        workers
-            .into_iter()
-            .map(|worker| {
-                worker
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect()
-    });
+    order.sort_by_key(|&number| std::cmp::Reverse(jobs[number].size_bytes()));
+    let has_digest = |number: &usize| jobs[*number].0[0].blob.digest.is_some();
+    let (mut first, nameless): (Vec<_>, Vec<_>) = order.into_iter().partition(has_digest);
+    let diff_id = |number: &usize| jobs[*number].0[0].blob.diff_id;
+    let mut claims: HashSet<DiffId> = first.iter().map(diff_id).collect();
+    let (new, second): (Vec<_>, Vec<_>) = nameless
+        .into_iter()
+        .partition(|number| claims.insert(diff_id(number)));
+    first.extend(new);
+    let mut done = read_some(jobs, &first, &Known::new(), options)?;
+    let known = done
+        .iter()
+        .filter(|(_, stored)| stored.layer.is_some())
+        .map(|(_, stored)| (stored.diff_id, Arc::clone(stored)))
+        .collect();
+    done.extend(read_some(jobs, &second, &known, options)?);
+    drop(known);
     options.progress.finish();
-    let mut done = Vec::with_capacity(jobs.len());
-    for outcome in outcomes {
-        done.extend(outcome?);
-    }
     done.sort_by_key(|(number, _)| *number);
     // Equal tars that are compressed in different ways are kept once.
     let mut layers: HashMap<DiffId, Arc<Layer>> = HashMap::new();
@@ -176,72 +222,142 @@ fn read_all(jobs: &[Job<'_>], options: ReadOptions<'_>) -> Result<Vec<Arc<Stored
     Ok(stored.collect())
 }
 
-impl Job<'_> {
-    fn read(self, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
-        if let Some(digest) = self.blob.digest
-            && let Some(known) = cache::load_blob(options.cache, &digest)
+/// Reads the blobs of these numbers, several at a time.
+fn read_some(
+    jobs: &[Job<'_>],
+    order: &[usize],
+    known: &Known,
+    options: ReadOptions<'_>,
+) -> Result<Vec<(usize, Arc<StoredLayer>)>, ImageError> {
+    let next = AtomicUsize::new(0);
+    let has_failed = AtomicBool::new(false);
+    let work = || {
+        let mut done = Vec::new();
+        while !has_failed.load(Ordering::Relaxed) {
+            let Some(&number) = order.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                break;
+            };
+            match jobs[number].read(known, options) {
+                Ok(layer) => done.push((number, Arc::new(layer))),
+                Err(error) => {
+                    has_failed.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(done)
+    };
+    let workers = options.parallel.get().min(order.len());
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .map(|worker| {
+                worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
+    });
+    let mut done = Vec::with_capacity(order.len());
+    for outcome in outcomes {
+        done.extend(outcome?);
+    }
+    Ok(done)
+}
+
+impl Holder<'_> {
+    /// Whether the blob may be elsewhere.
+    fn is_foreign(&self) -> bool {
+        media_type::is_foreign_layer(&self.blob.media_type)
+    }
+
+    fn read(self, known: &Known, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
+        let Some(digest) = self.blob.digest else {
+            return self.read_nameless(known, options);
+        };
+        // Of a foreign layer it matters whether it is here, however well it is known.
+        if self.is_foreign() {
+            match self.open() {
+                Err(ImageError::Missing { .. }) => return Ok(self.elsewhere(digest)),
+                opened => drop(opened?),
+            }
+        }
+        if let Some(known) = cache::load_blob(options.cache, &digest)
             && let Some(layer) = cache::load_layer(options.cache, &known.diff_id)
         {
             check_size(self.image, self.blob, known.size_bytes)?;
             options.progress.advance(self.blob.size_bytes);
-            return Ok(self.stored(digest, known.compression, layer));
+            return Ok(self.stored(digest, known.compression, Arc::new(layer)));
         }
-        self.read_bytes(options)
+        self.scan(options)
     }
 
-    fn read_bytes(self, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
-        let ReadOptions {
-            cache,
-            progress,
-            interrupt,
-            ..
-        } = options;
-        let name = match self.blob.digest {
+    /// Nobody says the digest: if the tar is known, hashing is enough to learn whether this is it.
+    fn read_nameless(self, known: &Known, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
+        let diff_id = self.blob.diff_id;
+        let read_before = known.get(&diff_id);
+        let layer = match read_before {
+            Some(stored) => stored.layer.clone(),
+            None => cache::load_layer(options.cache, &diff_id).map(Arc::new),
+        };
+        let Some(layer) = layer else {
+            return self.scan(options);
+        };
+        let name = self.name();
+        let digest = hash_blob(
+            self.stored_blob(&name),
+            self.open()?,
+            options.progress,
+            options.interrupt,
+        )?;
+        if *digest.as_bytes() == *diff_id.as_bytes() {
+            return Ok(self.stored(digest, Compression::None, layer));
+        }
+        let is_known_blob = read_before.is_some_and(|stored| stored.digest == digest)
+            || cache::load_blob(options.cache, &digest).is_some_and(|known| known.diff_id == diff_id);
+        match is_known_blob {
+            true => Ok(self.stored(digest, self.compression()?, layer)),
+            false => self.scan(options),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self.blob.digest {
             Some(digest) => format!("layer {digest} of {}", self.image.reference),
             None => format!("layer {} of {}", self.blob.place(), self.image.reference),
-        };
-        let blob = StoredBlob {
-            what: &name,
-            size_bytes: self.blob.size_bytes,
-        };
-        let open = || self.source.open_layer(self.blob);
-        let stream = match (open(), self.blob.digest) {
-            (Err(ImageError::Missing { .. }), Some(digest))
-                if media_type::is_foreign_layer(&self.blob.media_type) =>
-            {
-                return Ok(self.elsewhere(digest));
-            }
-            (stream, _) => stream?,
-        };
-        // Nobody says the digest: if the tar is known, hashing is enough to learn whether this is it.
-        if self.blob.digest.is_none()
-            && let Some(layer) = cache::load_layer(cache, &self.blob.diff_id)
-        {
-            let digest = hash_blob(blob, stream, progress, interrupt)?;
-            if *digest.as_bytes() == *layer.diff_id().as_bytes() {
-                return Ok(self.stored(digest, Compression::None, layer));
-            }
-            if let Some(known) = cache::load_blob(cache, &digest)
-                && known.diff_id == layer.diff_id()
-            {
-                return Ok(self.stored(digest, known.compression, layer));
-            }
-            return self.scan(blob, open()?, options);
         }
-        self.scan(blob, stream, options)
     }
 
-    fn scan(
-        self,
-        blob: StoredBlob<'_>,
-        stream: impl std::io::Read + Send,
-        options: ReadOptions<'_>,
-    ) -> Result<StoredLayer, ImageError> {
+    fn stored_blob<'n>(&self, name: &'n str) -> StoredBlob<'n> {
+        StoredBlob {
+            what: name,
+            size_bytes: self.blob.size_bytes,
+        }
+    }
+
+    fn open(&self) -> Result<Box<dyn Read + Send + '_>, ImageError> {
+        self.source.open_layer(self.blob)
+    }
+
+    /// What the first bytes tell.
+    fn compression(&self) -> Result<Compression, ImageError> {
+        let sniffed = decompress(BufReader::new(self.open()?));
+        let (compression, _) = sniffed.map_err(|source| ImageError::Read {
+            what: self.name(),
+            source,
+        })?;
+        Ok(compression)
+    }
+
+    fn scan(self, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
+        let name = self.name();
+        let blob = self.stored_blob(&name);
         let ScannedBlob {
             digest,
             compression,
             layer,
-        } = scan_blob(blob, stream, options.progress, options.interrupt)?;
+        } = scan_blob(blob, self.open()?, options.progress, options.interrupt)?;
         if let Some(expected) = self.blob.digest
             && expected != digest
         {
@@ -258,10 +374,10 @@ impl Job<'_> {
             size_bytes: blob.size_bytes,
         };
         cache::keep(options.cache, &digest, known, &layer);
-        Ok(self.stored(digest, compression, layer))
+        Ok(self.stored(digest, compression, Arc::new(layer)))
     }
 
-    fn stored(self, digest: BlobDigest, compression: Compression, layer: Layer) -> StoredLayer {
+    fn stored(self, digest: BlobDigest, compression: Compression, layer: Arc<Layer>) -> StoredLayer {
         let media_type = match &*self.blob.media_type {
             "" => compression.media_type(),
             said => said,
@@ -271,7 +387,7 @@ impl Job<'_> {
             media_type: media_type.to_owned(),
             compressed_bytes: self.blob.size_bytes,
             diff_id: layer.diff_id(),
-            layer: Some(Arc::new(layer)),
+            layer: Some(layer),
         }
     }
 

@@ -237,8 +237,9 @@ pub(crate) fn access() -> Access {
 
 /// Reads images as everybody does, without a cache.
 pub(crate) fn read(sources: &[Box<dyn Source>]) -> Result<Vec<LoadedImage>, ImageError> {
+    let platform = "linux/amd64".parse().unwrap();
     let options = ReadOptions {
-        platform: &"linux/amd64".parse().unwrap(),
+        platform: Some(&platform),
         parallel: NonZero::new(2).unwrap(),
         cache: &NoCache,
         progress: &Silent,

@@ -1,9 +1,17 @@
 //! `headstart layers analyze`.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs::{self, Permissions},
+    io::Read as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
-use headstart_fs::AtPath as _;
+use headstart_fs::{
+    AtPath as _,
+    publish::{self, Durability},
+};
 use headstart_image::{
     LoadedImage,
     metrics::{FleetMetrics, ImageMetrics, Pull, pull_bytes, pulls, rollout},
@@ -14,6 +22,8 @@ use crate::{context::Context, error::CommandError, ui::Ui};
 
 /// Contents that several layers have which the JSON document names.
 const NAMED_DUPLICATES: usize = 100;
+/// How pages for the browser begin.
+const PAGE_START: &[u8] = b"<!doctype html";
 
 /// Measure what images hold, waste, share and pull
 ///
@@ -35,6 +45,8 @@ pub(crate) struct AnalyzeArgs {
     #[arg(long, value_name = "IMAGE")]
     have: Vec<String>,
     /// Also write a page for the browser: what images share, a map of their bytes, waste, and rollouts to try
+    ///
+    /// An earlier page is replaced, any other file of that name is not.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     #[command(flatten)]
@@ -66,13 +78,17 @@ pub(super) struct Given {
 
 pub(super) fn run(ui: &Ui, context: &Context, args: AnalyzeArgs) -> Result<(), CommandError> {
     let limits = args.limits.load()?;
+    if let Some(path) = &args.html {
+        // Told before images are read, not after.
+        let _ = page_place(path)?;
+    }
     let names: Vec<_> = args.images.iter().chain(&args.have).cloned().collect();
     let mut images = args.sources.read(ui, context, &names)?;
     let have = images.split_off(args.images.len());
     let analysis = Analysis::of(images, have)?;
     if let Some(path) = &args.html {
         let page = report_html::render(&analysis)?;
-        fs::write(path, page).at("write", path)?;
+        write_page(path, &page)?;
         ui.status(format_args!("Wrote {}", path.display()));
     }
     match ui.is_json() {
@@ -80,6 +96,33 @@ pub(super) fn run(ui: &Ui, context: &Context, args: AnalyzeArgs) -> Result<(), C
         false => report::print(ui, &analysis)?,
     }
     limits.check(&analysis)
+}
+
+/// What is there is given up only for being a page, or empty.
+fn page_place(path: &Path) -> Result<PathBuf, CommandError> {
+    let Some((place, there)) = publish::existing(path)? else {
+        return Ok(path.to_owned());
+    };
+    let mut start = Vec::new();
+    there
+        .take(PAGE_START.len() as u64)
+        .read_to_end(&mut start)
+        .at("read", path)?;
+    match start.is_empty() || start.eq_ignore_ascii_case(PAGE_START) {
+        true => Ok(place),
+        false => {
+            let sentence = format!("{} is there and is no page for the browser", path.display());
+            Err(CommandError::failed(sentence).hint("remove it, or name another file with --html"))
+        }
+    }
+}
+
+/// Readers of an earlier page see that or this, never a half. It gets the rights of any new file.
+fn write_page(path: &Path, page: &str) -> Result<(), CommandError> {
+    let place = page_place(path)?;
+    publish::replace(&place, page.as_bytes(), Durability::Synced)?;
+    let everybody = Permissions::from_mode(0o644);
+    Ok(fs::set_permissions(&place, everybody).at("let others read", &place)?)
 }
 
 impl Given {

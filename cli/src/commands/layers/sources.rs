@@ -28,7 +28,8 @@ pub(super) type OpenedImages = (Vec<Box<dyn Source>>, Vec<LoadedImage>);
 /// What every command that reads images takes.
 #[derive(Debug, Args)]
 pub(super) struct SourceArgs {
-    /// Image of an index to take: os/architecture[/variant] [default: linux on this machine's processor]
+    /// What images must run on: os/architecture[/variant] [default: of an index the image for linux on this machine's
+    /// processor, and an image alone whatever it runs on]
     #[arg(long, value_name = "PLATFORM", value_parser = parse_platform)]
     platform: Option<Platform>,
     /// Registry to speak to without TLS, like host:5000; one on this machine needs no mention
@@ -74,10 +75,9 @@ impl SourceArgs {
             .iter()
             .map(|reference| open_source(reference, &access))
             .collect::<Result<Vec<_>, _>>()?;
-        let platform = self.platform();
         let folder = layer_folder(ui, context);
         let options = ReadOptions {
-            platform: &platform,
+            platform: self.platform.as_ref(),
             parallel: thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
             cache: match &folder {
                 Some(folder) => folder,
@@ -96,7 +96,7 @@ impl SourceArgs {
         Ok((sources, images))
     }
 
-    /// The platform that is meant.
+    /// What an image runs on that is built on nothing.
     pub(super) fn platform(&self) -> Platform {
         self.platform.clone().unwrap_or_else(Platform::native)
     }

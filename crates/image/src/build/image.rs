@@ -1,6 +1,10 @@
 //! A new image: layers on a base.
 
-use std::{os::unix::ffi::OsStrExt as _, path::PathBuf, sync::Arc};
+use std::{
+    os::unix::ffi::OsStrExt as _,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use super::{
     config::{ConfigChange, ConfigDocument, Step, manifest_json},
@@ -100,7 +104,7 @@ pub fn build_image(
     config.stack(kept.len(), &steps);
     config.change(&new.config);
     if let Some(base) = new.base {
-        write_kept(output, base, kept)?;
+        write_kept(output, base, kept, options.interrupt)?;
     }
     let documents = documents("the new image", &config, layers)?;
     let read_back = documents.image.layers[kept.len()..]
@@ -117,16 +121,16 @@ pub fn build_image(
     documents.write(output, new.tag.clone())
 }
 
-/// Copies the layers that stay as they are.
+/// Sees to it that the layers which stay as they are are there.
 pub(crate) fn write_kept(
     output: &mut ImageWriter,
     base: Base<'_>,
     kept: &[Arc<StoredLayer>],
+    interrupt: &AtomicBool,
 ) -> Result<(), ImageError> {
     for (layer, blob) in kept.iter().zip(&base.image.image.layers) {
-        output.staging().copy(layer, base.source.open_layer(blob)?)?;
+        output.keep(base, layer, blob, interrupt)?;
     }
-    output.note_source(&base.image.image.reference, kept);
     Ok(())
 }
 

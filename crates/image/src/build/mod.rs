@@ -9,6 +9,7 @@ mod config;
 mod files;
 mod image;
 mod layer;
+mod layout;
 mod output;
 mod proof;
 mod staging;

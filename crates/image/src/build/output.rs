@@ -1,29 +1,29 @@
 //! Where new images go: an OCI layout, an archive of one, or a registry.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashSet},
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
-use headstart_fs::{AtPath as _, publish};
+use headstart_fs::{
+    AtPath as _,
+    publish::{self, Durability},
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
+    Base,
     archive::write_archive,
+    layout::{self, INDEX_FILE, LAYOUT_FILE, add_to_index, empty_index, layout_document},
     staging::{Staging, persist},
 };
 use crate::{
-    Access, BlobDigest, ImageError, Platform, Reference, Registries, RegistryReference, StoredLayer,
-    manifest::{MAX_MANIFEST_BYTES, media_type, parse},
-    source::REF_NAME,
+    Access, BlobDigest, ImageError, LayerBlob, Platform, Reference, Registries, RegistryReference,
+    StoredLayer, source::is_archive_of_images,
 };
-
-/// What makes a folder a layout.
-const LAYOUT_FILE: &str = "oci-layout";
 
 /// Takes the blobs of images, and gives them their names at the end.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct ImageWriter {
     kind: Kind,
     staging: Staging,
     images: Vec<NamedImage>,
+    /// Layers of bases that were seen to.
+    kept: HashSet<BlobDigest>,
 }
 
 /// An image that is complete.
@@ -56,8 +58,8 @@ enum Kind {
     Registry {
         to: RegistryReference,
         registries: Arc<Registries>,
-        /// Repositories of the same registry that have a blob.
-        sources: HashMap<BlobDigest, String>,
+        /// What it has, so that we need not.
+        there: HashSet<BlobDigest>,
         _folder: TempDir,
     },
 }
@@ -68,16 +70,16 @@ impl ImageWriter {
     pub fn create(output: &Reference, access: &Access, scratch: &Path) -> Result<Self, ImageError> {
         let (kind, folder) = match output {
             Reference::OciLayout { folder, .. } => {
-                begin_layout(folder)?;
+                layout::begin(folder)?;
                 (Kind::Layout, folder.clone())
             }
             Reference::OciArchive { file, .. } | Reference::DockerArchive { file, .. } => {
+                let file = archive_place(file)?;
                 let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-                let parent = parent.unwrap_or(Path::new("."));
-                let temp = temp_folder(parent)?;
+                let temp = temp_folder(parent.unwrap_or(Path::new(".")))?;
                 let path = temp.path().to_owned();
                 let kind = Kind::Archive {
-                    file: file.clone(),
+                    file,
                     is_docker: matches!(output, Reference::DockerArchive { .. }),
                     _folder: temp,
                 };
@@ -89,7 +91,7 @@ impl ImageWriter {
                 let kind = Kind::Registry {
                     to: to.clone(),
                     registries: Arc::clone(&access.registries),
-                    sources: HashMap::new(),
+                    there: HashSet::new(),
                     _folder: temp,
                 };
                 (kind, path)
@@ -100,11 +102,17 @@ impl ImageWriter {
                 return Err(ImageError::unsupported(output.to_string(), reason));
             }
         };
+        // What is on its way to somewhere else need not survive a power cut.
+        let durability = match kind {
+            Kind::Layout => Durability::Synced,
+            Kind::Archive { .. } | Kind::Registry { .. } => Durability::Cached,
+        };
         Ok(ImageWriter {
             name: output.to_string(),
             kind,
-            staging: Staging::create(&folder)?,
+            staging: Staging::create(&folder, durability)?,
             images: Vec::new(),
+            kept: HashSet::new(),
         })
     }
 
@@ -112,13 +120,41 @@ impl ImageWriter {
         &self.staging
     }
 
-    /// Remembers that `image` has these layers: where it is of the registry that is written to, they need no upload.
-    pub(super) fn note_source(&mut self, image: &str, layers: &[Arc<StoredLayer>]) {
-        if let Kind::Registry { to, sources, .. } = &mut self.kind
-            && let Ok(Reference::Registry(from)) = image.parse::<Reference>()
-            && from.host == to.host
-        {
-            sources.extend(layers.iter().map(|layer| (layer.digest, from.repository.clone())));
+    /// Sees to it that a layer of `base` is where the image goes. A registry may have it, or know where to get it, and then
+    /// nobody needs its bytes.
+    pub(super) fn keep(
+        &mut self,
+        base: Base<'_>,
+        layer: &StoredLayer,
+        blob: &LayerBlob,
+        interrupt: &AtomicBool,
+    ) -> Result<(), ImageError> {
+        if !self.kept.insert(layer.digest) {
+            return Ok(());
+        }
+        let is_there = match &mut self.kind {
+            Kind::Layout | Kind::Archive { .. } => self.staging.has(layer, interrupt)?,
+            Kind::Registry {
+                to,
+                registries,
+                there,
+                ..
+            } => {
+                let base = base.image.image.reference.parse::<Reference>();
+                let from = match &base {
+                    Ok(Reference::Registry(from)) if from.host == to.host => Some(&*from.repository),
+                    _ => None,
+                };
+                let is_there = registries.find_blob(to, &layer.digest, from)?;
+                if is_there {
+                    there.insert(layer.digest);
+                }
+                is_there
+            }
+        };
+        match is_there {
+            true => Ok(()),
+            false => self.staging.copy(layer, base.source.open_layer(blob)?),
         }
     }
 
@@ -128,29 +164,14 @@ impl ImageWriter {
 
     /// Gives the images their names. Until now nobody could see them.
     pub fn finish(self) -> Result<(), ImageError> {
-        if let Kind::Registry {
-            to,
-            registries,
-            sources,
-            ..
-        } = &self.kind
-        {
-            return self.push(to, registries, sources);
-        }
-        let folder = self.staging.layout();
-        let mut index = match &self.kind {
-            Kind::Layout => load_index(folder)?,
-            Kind::Archive { .. } | Kind::Registry { .. } => empty_index(),
-        };
-        for image in &self.images {
-            add_to_index(&mut index, image);
-        }
         match &self.kind {
-            Kind::Layout => write_document(&folder.join("index.json"), &index),
+            Kind::Layout => layout::add(&self.staging, &self.images),
             Kind::Archive { file, is_docker, .. } => {
+                let mut index = empty_index();
+                add_to_index(&mut index, &self.images);
                 let mut temp = publish::temp_beside(file)?;
                 let docker = is_docker.then(|| ("manifest.json", docker_manifest(&self.images)));
-                let documents = [(LAYOUT_FILE, layout_document()), ("index.json", index)];
+                let documents = [(LAYOUT_FILE, layout_document()), (INDEX_FILE, index)];
                 let documents: Vec<_> = documents.into_iter().chain(docker).collect();
                 write_archive(&self.staging, &self.images, &documents, &mut temp).map_err(|source| {
                     ImageError::Write {
@@ -158,26 +179,29 @@ impl ImageWriter {
                         source,
                     }
                 })?;
-                persist(temp, file)
+                persist(temp, file, Durability::Synced)
             }
-            Kind::Registry { .. } => unreachable!("it was pushed"),
+            Kind::Registry {
+                to,
+                registries,
+                there,
+                ..
+            } => self.push(to, registries, there),
         }
     }
 
-    /// Blobs before the manifests that name them.
+    /// Layers before the configs that name them, and both before the manifests.
     fn push(
         &self,
         to: &RegistryReference,
         registries: &Registries,
-        sources: &HashMap<BlobDigest, String>,
+        there: &HashSet<BlobDigest>,
     ) -> Result<(), ImageError> {
-        let blobs = self
-            .images
-            .iter()
-            .flat_map(|image| image.layers.iter().chain([&image.config]));
-        for digest in blobs.collect::<BTreeSet<_>>() {
-            let from = sources.get(digest).map(String::as_str);
-            registries.push_blob(to, digest, &self.staging.path_of(digest), from)?;
+        let layers: BTreeSet<_> = self.images.iter().flat_map(|image| &image.layers).collect();
+        let configs: BTreeSet<_> = self.images.iter().map(|image| &image.config).collect();
+        let blobs = layers.into_iter().chain(configs);
+        for digest in blobs.filter(|digest| !there.contains(digest)) {
+            registries.push_blob(to, digest, &self.staging.path_of(digest))?;
         }
         for image in &self.images {
             let path = self.staging.path_of(&image.manifest);
@@ -188,89 +212,24 @@ impl ImageWriter {
     }
 }
 
+/// Where an archive goes. What is there is given up only for being an archive of images, or empty.
+fn archive_place(path: &Path) -> Result<PathBuf, ImageError> {
+    let Some((place, there)) = publish::existing(path)? else {
+        return Ok(path.to_owned());
+    };
+    let is_empty = there.metadata().at("look at", path)?.len() == 0;
+    match is_empty || is_archive_of_images(path, there) {
+        true => Ok(place),
+        false => Err(ImageError::unsupported(
+            path.display().to_string(),
+            "it is there and is no archive of images; remove it, or name another file",
+        )),
+    }
+}
+
 fn temp_folder(parent: &Path) -> Result<TempDir, ImageError> {
     let temp = tempfile::Builder::new().prefix(".tmp-").tempdir_in(parent);
     Ok(temp.at("create a temporary folder in", parent)?)
-}
-
-/// Says of a folder that it is a layout, before anything is in it: a build that fails leaves something the next goes on with.
-/// A folder that holds something else is left alone.
-fn begin_layout(folder: &Path) -> Result<(), ImageError> {
-    if folder.join(LAYOUT_FILE).exists() {
-        return Ok(());
-    }
-    fs::create_dir_all(folder).at("create", folder)?;
-    if fs::read_dir(folder).at("list", folder)?.next().is_some() {
-        let reason = "it is there, and is neither empty nor an OCI layout";
-        return Err(ImageError::unsupported(folder.display().to_string(), reason));
-    }
-    write_document(&folder.join(LAYOUT_FILE), &layout_document())
-}
-
-fn layout_document() -> Value {
-    json!({"imageLayoutVersion": "1.0.0"})
-}
-
-fn write_document(path: &Path, document: &Value) -> Result<(), ImageError> {
-    let mut temp = publish::temp_beside(path)?;
-    temp.write_all(document.to_string().as_bytes())
-        .at("write", temp.path())?;
-    persist(temp, path)
-}
-
-fn empty_index() -> Value {
-    json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": []})
-}
-
-fn load_index(folder: &Path) -> Result<Value, ImageError> {
-    let path = folder.join("index.json");
-    match fs::metadata(&path) {
-        Ok(there) if there.len() > MAX_MANIFEST_BYTES => {
-            let limit = format!("{MAX_MANIFEST_BYTES} bytes");
-            Err(ImageError::too_large(path.display().to_string(), limit))
-        }
-        Ok(_) => parse(&path.display().to_string(), &fs::read(&path).at("read", &path)?),
-        Err(_) => Ok(empty_index()),
-    }
-}
-
-/// The tag moves from whatever had it. An image without one takes the place of that for the same platform: nothing else
-/// tells them apart.
-fn add_to_index(index: &mut Value, image: &NamedImage) {
-    let tag = image.tag.as_deref();
-    let mut descriptor = json!({
-        "mediaType": media_type::OCI_MANIFEST,
-        "digest": image.manifest,
-        "size": image.manifest_bytes,
-    });
-    let platform = image.platform.as_ref().map(|platform| json!(platform));
-    if let Some(platform) = &platform {
-        descriptor["platform"] = platform.clone();
-    }
-    if let Some(tag) = tag {
-        descriptor["annotations"] = json!({REF_NAME: tag});
-    }
-    if !index["manifests"].is_array() {
-        index["manifests"] = json!([]);
-    }
-    if let Value::Array(manifests) = &mut index["manifests"] {
-        let tag_of = |old: &Value| old["annotations"][REF_NAME].as_str().map(str::to_owned);
-        manifests.retain(|old| match tag {
-            Some(tag) => tag_of(old).as_deref() != Some(tag),
-            None => tag_of(old).is_some() || !is_replaced(old, platform.as_ref()),
-        });
-        manifests.push(descriptor);
-    }
-}
-
-/// Whether an untagged manifest is for `platform`, as far as is said.
-fn is_replaced(old: &Value, platform: Option<&Value>) -> bool {
-    let is_index = old["mediaType"].as_str().is_some_and(media_type::is_index);
-    let is_other = old
-        .get("platform")
-        .zip(platform)
-        .is_some_and(|(old, new)| old != new);
-    !is_index && !is_other
 }
 
 /// What `docker load` reads.
@@ -288,4 +247,131 @@ fn docker_manifest(images: &[NamedImage]) -> Value {
         })
     });
     images.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::{
+        registry::testing::{Server, answer},
+        testing::{MemoryImage, TarMaker, access, gzip, read},
+    };
+
+    fn image(writer: &mut ImageWriter, tag: &str) {
+        let config = writer.staging().add_bytes(tag.as_bytes()).unwrap();
+        writer.add(NamedImage {
+            tag: Some(tag.to_owned()),
+            manifest: writer.staging().add_bytes(b"{}").unwrap(),
+            manifest_bytes: 2,
+            platform: None,
+            config,
+            layers: Vec::new(),
+        });
+    }
+
+    #[test]
+    fn an_archive_takes_the_place_of_archives_only() {
+        let temp = tempfile::tempdir().unwrap();
+        let write = |name: &str| {
+            let output = format!("docker-archive:{}", temp.path().join(name).display());
+            let mut writer = ImageWriter::create(&output.parse().unwrap(), &access(), temp.path())?;
+            image(&mut writer, "v1");
+            writer.finish()
+        };
+        symlink("image.tar", temp.path().join("link")).unwrap();
+        write("image.tar").unwrap();
+        write("image.tar").unwrap();
+        write("link").unwrap();
+        assert!(temp.path().join("link").is_symlink());
+        fs::write(temp.path().join("empty"), "").unwrap();
+        write("empty").unwrap();
+        fs::write(temp.path().join("notes"), "mine").unwrap();
+        let tar = TarMaker::new().file("notes", b"mine").finish();
+        fs::write(temp.path().join("notes.tar"), tar).unwrap();
+        fs::write(
+            temp.path().join("image.tar.gz"),
+            gzip(&fs::read(temp.path().join("image.tar")).unwrap()),
+        )
+        .unwrap();
+        for other in ["notes", "notes.tar", "image.tar.gz", "/dev/null", "."] {
+            let error = write(other).unwrap_err();
+            assert!(error.to_string().contains(other), "{error}");
+        }
+        assert_eq!(fs::read(temp.path().join("notes")).unwrap(), b"mine");
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 6, "no debris");
+    }
+
+    #[test]
+    fn a_push_ends_with_configs_and_then_manifests_and_fetches_no_layer_that_is_mounted() {
+        let server = Server::start(|asked, _| match asked.line.split(' ').next().unwrap() {
+            "HEAD" => answer("404 Not Found", "", b""),
+            "POST" if asked.line.contains("from=team%2Fbase") => answer("201 Created", "", b""),
+            "POST" => answer("202 Accepted", "location: /upload?s=1\r\n", b""),
+            _ => answer("201 Created", "", b""),
+        });
+        let sources = [MemoryImage::source(
+            "base",
+            vec![TarMaker::new().file("a", b"1").finish()],
+        )];
+        let mut images = read(&sources).unwrap();
+        images[0].image.reference = format!("{}/team/base:v1", server.host);
+        let temp = tempfile::tempdir().unwrap();
+        let to = Reference::Registry(server.reference());
+        let mut writer = ImageWriter::create(&to, &access(), temp.path()).unwrap();
+        let (layer, blob) = (&images[0].layers[0], &images[0].image.layers[0]);
+        let nowhere = [MemoryImage::source("base", Vec::new())];
+        let base = Base {
+            image: &images[0],
+            source: &*nowhere[0],
+        };
+        writer.keep(base, layer, blob, &AtomicBool::new(false)).unwrap();
+        // Whatever their digests: the config comes after the layers.
+        let layers: Vec<_> = (0..8)
+            .map(|n| writer.staging().add_bytes(&[n]).unwrap())
+            .collect();
+        image(&mut writer, "v1");
+        writer.images[0].layers = layers.iter().copied().chain([layer.digest]).collect();
+        let config = writer.images[0].config;
+        writer.finish().unwrap();
+        let asked = server.asked();
+        let puts: Vec<_> = asked
+            .iter()
+            .filter(|asked| asked.line.starts_with("PUT"))
+            .collect();
+        assert_eq!(puts.len(), 10, "{puts:?}");
+        assert!(puts[8].line.contains(&config.to_hex()), "{puts:?}");
+        assert!(puts[9].line.contains("/manifests/v1"), "{puts:?}");
+    }
+
+    #[test]
+    fn a_layer_of_a_base_is_taken_from_a_layout_only_when_its_bytes_are_right() {
+        let tar = TarMaker::new().file("a", b"1").finish();
+        let sources = [MemoryImage::source("base", vec![tar.clone()])];
+        let images = read(&sources).unwrap();
+        let (layer, blob) = (&images[0].layers[0], &images[0].image.layers[0]);
+        let base = Base {
+            image: &images[0],
+            source: &*sources[0],
+        };
+        let temp = tempfile::tempdir().unwrap();
+        let output = Reference::OciLayout {
+            folder: temp.path().join("out"),
+            tag: None,
+        };
+        let mut writer = ImageWriter::create(&output, &access(), temp.path()).unwrap();
+        let path = writer.staging().path_of(&layer.digest);
+        fs::write(&path, vec![7; tar.len()]).unwrap();
+        writer.keep(base, layer, blob, &AtomicBool::new(false)).unwrap();
+        assert!(fs::read(&path).unwrap() == tar);
+        // And what is right is not asked for again.
+        let mut again = ImageWriter::create(&output, &access(), temp.path()).unwrap();
+        let nowhere = [MemoryImage::source("base", Vec::new())];
+        let base = Base {
+            image: &images[0],
+            source: &*nowhere[0],
+        };
+        again.keep(base, layer, blob, &AtomicBool::new(false)).unwrap();
+    }
 }

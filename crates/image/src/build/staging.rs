@@ -2,19 +2,22 @@
 
 use std::{
     fs::{self, File, Permissions},
-    io::{self, Read, Write as _},
+    io::{self, ErrorKind, Read, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
 };
 
-use headstart_fs::{AtPath as _, publish};
+use headstart_fs::{
+    AtPath as _,
+    publish::{self, Durability},
+};
 use tempfile::NamedTempFile;
 
 use super::layer::{BuildOptions, Counted, LayerWriter, build_layer};
 use crate::{
     BlobDigest, ImageError, Layer, Silent, StoredLayer,
-    blob::{StoredBlob, scan_blob},
+    blob::{StoredBlob, hash_blob, scan_blob},
 };
 
 /// Where blobs are put before, and after, an image names them.
@@ -22,16 +25,18 @@ use crate::{
 pub(crate) struct Staging {
     layout: PathBuf,
     blobs: PathBuf,
+    durability: Durability,
 }
 
 impl Staging {
     /// Makes the folders that are missing.
-    pub(super) fn create(layout: &Path) -> Result<Self, ImageError> {
+    pub(super) fn create(layout: &Path, durability: Durability) -> Result<Self, ImageError> {
         let blobs = layout.join("blobs/sha256");
         fs::create_dir_all(&blobs).at("create", &blobs)?;
         Ok(Staging {
             layout: layout.to_owned(),
             blobs,
+            durability,
         })
     }
 
@@ -63,12 +68,37 @@ impl Staging {
         Ok(layer)
     }
 
+    /// Sees to it that the names of blobs survive a power cut, as their bytes do.
+    pub(super) fn sync(&self) -> Result<(), ImageError> {
+        Ok(publish::sync_folder(&self.blobs)?)
+    }
+
+    /// Whether the blob of a layer is there, by its digest.
+    pub(super) fn has(&self, layer: &StoredLayer, interrupt: &AtomicBool) -> Result<bool, ImageError> {
+        let path = self.path_of(&layer.digest);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            opened => opened.at("open", &path)?,
+        };
+        if file.metadata().at("look at", &path)?.len() != layer.compressed_bytes {
+            return Ok(false);
+        }
+        let what = path.display().to_string();
+        let blob = StoredBlob {
+            what: &what,
+            size_bytes: layer.compressed_bytes,
+        };
+        let is_whole = hash_blob(blob, &file, &Silent, interrupt)? == layer.digest;
+        // Whoever wrote it may not have waited for the disk.
+        if is_whole && self.durability == Durability::Synced {
+            file.sync_data().at("sync", &path)?;
+        }
+        Ok(is_whole)
+    }
+
     /// Copies the blob of a layer, and compares it with its digest.
     pub(super) fn copy(&self, layer: &StoredLayer, stored: impl Read) -> Result<(), ImageError> {
         let path = self.path_of(&layer.digest);
-        if fs::metadata(&path).is_ok_and(|there| there.len() == layer.compressed_bytes) {
-            return Ok(());
-        }
         let mut temp = publish::temp_beside(&path)?;
         let mut stored = Counted::new(stored);
         let what = format!("layer {}", layer.digest);
@@ -108,15 +138,34 @@ impl Staging {
     }
 
     fn keep(&self, temp: NamedTempFile, digest: &BlobDigest) -> Result<(), ImageError> {
-        persist(temp, &self.path_of(digest))
+        persist(temp, &self.path_of(digest), self.durability)
     }
 }
 
-/// Gives a temporary file its name, and lets everybody read it.
-pub(super) fn persist(temp: NamedTempFile, path: &Path) -> Result<(), ImageError> {
-    fs::set_permissions(temp.path(), Permissions::from_mode(0o644)).at("let others read", temp.path())?;
+/// Gives a temporary file its name, whatever has it, and lets everybody read it.
+pub(super) fn persist(temp: NamedTempFile, path: &Path, durability: Durability) -> Result<(), ImageError> {
+    share(&temp)?;
+    if durability == Durability::Synced {
+        temp.as_file().sync_all().at("sync", temp.path())?;
+    }
     temp.persist(path)
         .map_err(|error| error.error)
         .at("rename a temporary file to", path)?;
     Ok(())
+}
+
+/// The same unless the name is taken: of two writers one gives it.
+pub(super) fn persist_once(temp: NamedTempFile, path: &Path) -> Result<(), ImageError> {
+    share(&temp)?;
+    match temp.persist_noclobber(path) {
+        Err(error) if error.error.kind() != ErrorKind::AlreadyExists => {
+            Ok(Err(error.error).at("link a temporary file to", path)?)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn share(temp: &NamedTempFile) -> Result<(), ImageError> {
+    let everybody = Permissions::from_mode(0o644);
+    Ok(fs::set_permissions(temp.path(), everybody).at("let others read", temp.path())?)
 }

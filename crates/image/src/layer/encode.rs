@@ -19,7 +19,7 @@ use crate::{ContentId, DiffId};
 
 const MAGIC: &[u8; 8] = b"hslayr01";
 /// Part of the names in a cache, so that versions live side by side.
-pub(crate) const FORMAT: &str = "v1";
+pub(crate) const FORMAT: &str = "v2";
 const RECORD_BYTES: usize = 53;
 /// Speed matters more than size: a cache is read at each analysis.
 const ZSTD_LEVEL: i32 = 1;

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    collections::HashMap,
     io::{self, BufRead},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -22,6 +23,11 @@ use crate::{
 const MAX_HOLE_BYTES: u64 = 1 << 30;
 /// The most zeros that are hashed for the holes of one layer: a header of 512 bytes may ask for a GiB.
 const HOLE_BUDGET_BYTES: u64 = 16 << 30;
+
+/// Where AUFS puts files aside that have several names.
+const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
+/// The most of them that are remembered.
+const MAX_PUT_ASIDE: usize = 65_536;
 
 /// Why a tar is no layer.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +51,15 @@ impl ScanError {
             problem,
         }
     }
+}
+
+/// What AUFS put aside because several names lead to it: a hard link to its path stands for the file.
+type PutAside = HashMap<Vec<u8>, (EntryKind<'static>, Metadata)>;
+
+/// Whether a path is of AUFS's own, or below what is.
+fn is_aufs(path: &[u8]) -> bool {
+    let mut parts = path.split(|&byte| byte == b'/');
+    parts.any(|part| part.starts_with(AUFS))
 }
 
 /// The zeros of holes that may still be hashed.
@@ -104,8 +119,15 @@ fn scan_with_holes(
     };
     let mut tar = TarReader::new(&mut input);
     let mut builder = LayerBuilder::default();
+    let mut put_aside = PutAside::new();
     while let Some(entry) = tar.next()? {
-        add(&mut builder, &mut tar, &entry, holes)?;
+        let path = clean(&entry.path)?;
+        let (folder, name) = split_last(&path);
+        if is_aufs(folder) || name.starts_with(AUFS) && name != OPAQUE {
+            put_aside_by_aufs(&mut put_aside, &mut tar, &path, &entry, holes)?;
+        } else {
+            add(&mut builder, &mut tar, &path, &entry, &put_aside, holes)?;
+        }
     }
     // Whatever follows the end of the archive has a part in the digest.
     io::copy(&mut input, &mut io::sink()).map_err(TarError::Io)?;
@@ -116,22 +138,44 @@ fn scan_with_holes(
     })
 }
 
-fn add(
-    builder: &mut LayerBuilder,
+/// Runtimes unpack nothing of AUFS's own, except for the files that hard links lead to.
+fn put_aside_by_aufs(
+    put_aside: &mut PutAside,
     tar: &mut TarReader<impl BufRead>,
+    path: &[u8],
     entry: &tar::Entry,
     holes: &mut Holes<'_>,
 ) -> Result<(), ScanError> {
-    let path = clean(&entry.path)?;
-    let (folder, name) = split_last(&path);
+    if let Kind::File {
+        size_bytes,
+        hole_bytes,
+    } = entry.kind
+        && split_last(path).0 == AUFS_LINKS
+        && put_aside.len() < MAX_PUT_ASIDE
+    {
+        let content = hash_body(tar, hole_bytes, holes)?;
+        let kind = EntryKind::File { size_bytes, content };
+        put_aside.insert(path.to_vec(), (kind, Metadata::of(entry)));
+    }
+    Ok(())
+}
+
+fn add(
+    builder: &mut LayerBuilder,
+    tar: &mut TarReader<impl BufRead>,
+    path: &[u8],
+    entry: &tar::Entry,
+    put_aside: &PutAside,
+    holes: &mut Holes<'_>,
+) -> Result<(), ScanError> {
+    let (folder, name) = split_last(path);
     let marker = match name {
         OPAQUE => Some((folder.to_vec(), EntryKind::Opaque)),
-        _ if name.starts_with(AUFS) => return Ok(()),
         _ => match name.strip_prefix(WHITEOUT) {
             Some(hidden) => {
                 let raw = [folder, b"/", hidden].concat();
                 if matches!(hidden, b"" | b"." | b"..") {
-                    return Err(ScanError::path(&path, PathProblem::Marker));
+                    return Err(ScanError::path(path, PathProblem::Marker));
                 }
                 Some((clean(&raw)?.into_owned(), EntryKind::Whiteout))
             }
@@ -139,6 +183,7 @@ fn add(
         },
     };
     let target;
+    let mut meta = Metadata::of(entry);
     let kind = match (&marker, &entry.kind) {
         (Some((_, kind)), _) => *kind,
         (
@@ -153,10 +198,16 @@ fn add(
         },
         (None, Kind::HardLink(to)) => {
             target = clean(to)?;
-            EntryKind::HardLink { target: &target }
+            match put_aside.get(&*target) {
+                Some(&(file, of_file)) => {
+                    meta = of_file;
+                    file
+                }
+                None => EntryKind::HardLink { target: &target },
+            }
         }
         (None, Kind::Symlink(target)) if target.len() > MAX_PATH_BYTES => {
-            return Err(ScanError::path(&path, PathProblem::Target));
+            return Err(ScanError::path(path, PathProblem::Target));
         }
         (None, Kind::Symlink(target)) => EntryKind::Symlink { target },
         (None, Kind::Folder) => EntryKind::Folder,
@@ -165,9 +216,9 @@ fn add(
         (None, Kind::Fifo) => EntryKind::Fifo,
     };
     builder.push(&Entry {
-        path: marker.as_ref().map_or(&path, |(hidden, _)| hidden),
+        path: marker.as_ref().map_or(path, |(hidden, _)| hidden),
         kind,
-        meta: Metadata::of(entry),
+        meta,
     })?;
     Ok(())
 }

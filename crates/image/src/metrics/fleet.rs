@@ -56,6 +56,8 @@ impl FleetMetrics {
             images: BTreeSet<usize>,
         }
         let mut uses: HashMap<BlobDigest, Use> = HashMap::new();
+        let mut diff_ids = BTreeSet::new();
+        // Of tars that were read: what a config says of a layer that is elsewhere proves nothing.
         let mut digests: BTreeMap<DiffId, BTreeSet<BlobDigest>> = BTreeMap::new();
         for (number, image) in images.iter().enumerate() {
             for stored in &image.layers {
@@ -64,7 +66,10 @@ impl FleetMetrics {
                     images: BTreeSet::new(),
                 });
                 layer.images.insert(number);
-                digests.entry(stored.diff_id).or_default().insert(stored.digest);
+                diff_ids.insert(stored.diff_id);
+                if stored.layer.is_some() {
+                    digests.entry(stored.diff_id).or_default().insert(stored.digest);
+                }
             }
         }
         let shared = || uses.values().filter(|layer| layer.images.len() >= 2);
@@ -84,7 +89,7 @@ impl FleetMetrics {
             images: images.len() as u64,
             layer_refs: refs().count() as u64,
             unique_layers: uses.len() as u64,
-            unique_diff_ids: digests.len() as u64,
+            unique_diff_ids: diff_ids.len() as u64,
             compressed_bytes: sum(refs().map(|stored| stored.compressed_bytes)),
             unique_compressed_bytes: sum(uses.values().map(|layer| layer.bytes)),
             shared_layers: shared().count() as u64,

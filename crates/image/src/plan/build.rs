@@ -61,7 +61,8 @@ pub fn build_plan(
             image: &build.images[number],
             source: &*build.sources[number],
         };
-        write_kept(output, base, &base.image.layers[..planned.kept])?;
+        let kept = &base.image.layers[..planned.kept];
+        write_kept(output, base, kept, options.interrupt)?;
     }
     let images = build.stack(&layers)?;
     for (number, documents) in images.iter().enumerate() {

@@ -314,4 +314,6 @@ fn is_loopback(host: &str) -> bool {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -1,90 +1,11 @@
 //! Against a server that follows a script: what real registries do rarely.
 
-use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
-    sync::Mutex,
-    thread,
+use std::{io::Read as _, sync::Mutex};
+
+use super::{
+    testing::{Asked, Server, answer},
+    *,
 };
-
-use super::*;
-
-/// A request as it came, and the headers of interest.
-#[derive(Debug, Clone)]
-struct Asked {
-    line: String,
-    host: String,
-    authorization: Option<String>,
-    range: Option<String>,
-}
-
-/// Answers each request by `script`, which is told what was asked and how often something was; remembers the requests.
-struct Server {
-    host: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
-}
-
-impl Server {
-    fn start(script: impl Fn(&Asked, usize) -> Vec<u8> + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().to_string();
-        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
-        let remembered = Arc::clone(&asked);
-        // Ends with the test process.
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let request = read_request(&stream);
-                let number = remembered.lock().unwrap().len();
-                let answer = script(&request, number);
-                remembered.lock().unwrap().push(request);
-                let _ = (&stream).write_all(&answer);
-            }
-        });
-        Server { host, asked }
-    }
-
-    fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
-    }
-
-    fn reference(&self) -> RegistryReference {
-        RegistryReference {
-            host: self.host.clone(),
-            repository: "team/app".to_owned(),
-            version: crate::Version::Tag("v1".to_owned()),
-        }
-    }
-}
-
-fn read_request(stream: &TcpStream) -> Asked {
-    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let mut asked = Asked {
-        line: lines.next().unwrap_or_default(),
-        host: String::new(),
-        authorization: None,
-        range: None,
-    };
-    for line in lines.take_while(|line| !line.is_empty()) {
-        if let Some((name, value)) = line.split_once(": ") {
-            match name.to_ascii_lowercase().as_str() {
-                "authorization" => asked.authorization = Some(value.to_owned()),
-                "host" => value.clone_into(&mut asked.host),
-                "range" => asked.range = Some(value.to_owned()),
-                _ => {}
-            }
-        }
-    }
-    asked
-}
-
-/// An answer that says it has all of `body`, and closes the connection.
-fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n",
-        body.len()
-    );
-    [head.as_bytes(), body].concat()
-}
 
 struct Known;
 

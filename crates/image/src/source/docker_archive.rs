@@ -73,7 +73,7 @@ fn is_meant(name: &str, tag: &str) -> bool {
 }
 
 impl Source for DockerArchive {
-    /// There is one image per tag here, whatever the platform.
+    /// There is one image per tag here.
     fn load_image(&self, _platform: &Platform) -> Result<Image, ImageError> {
         let json = self.archive.read("manifest.json", MAX_MANIFEST_BYTES)?;
         let images: Vec<SavedImage> = parse(&format!("manifest.json of {}", self.name), &json)?;

@@ -9,8 +9,9 @@ mod registry;
 
 use std::{
     fmt,
+    fs::File,
     io::Read,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -29,9 +30,12 @@ use archive::Archive;
 use docker_archive::DockerArchive;
 use registry::RegistryImage;
 
+/// The most layers of an image: Docker makes 127, the kernel's overlay file system takes 500.
+const MAX_LAYERS: usize = 1024;
+
 /// Somewhere that has an image.
 pub trait Source: fmt::Debug + Send + Sync {
-    /// Reads what the image says of itself: no layer yet.
+    /// Reads what the image says of itself: no layer yet. Of several images the one for `platform` is meant.
     fn load_image(&self, platform: &Platform) -> Result<Image, ImageError>;
 
     /// The bytes of a layer of that image, as stored.
@@ -125,6 +129,15 @@ pub fn open_source(reference: &Reference, access: &Access) -> Result<Box<dyn Sou
     })
 }
 
+/// Whether an open file is a tar that has what archives of images have. Only its headers are read.
+pub(crate) fn is_archive_of_images(path: &Path, file: File) -> bool {
+    let archive = Archive::from_file(path.display().to_string(), file);
+    archive.is_ok_and(|archive| {
+        let has = |name| archive.open(name).is_ok();
+        has("manifest.json") || has("index.json") && has("oci-layout")
+    })
+}
+
 /// A JSON document of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Document {
@@ -152,6 +165,9 @@ impl Document {
 
 /// Pairs an image's layers with the diff IDs of its config.
 fn check_layer_count(what: &str, layers: usize, diff_ids: usize) -> Result<(), ImageError> {
+    if layers > MAX_LAYERS {
+        return Err(ImageError::too_large(what, format!("{MAX_LAYERS} layers")));
+    }
     match layers == diff_ids {
         true => Ok(()),
         false => Err(ImageError::corrupt(

@@ -35,7 +35,7 @@ pub(crate) struct Header<'a>(&'a [u8; BLOCK_BYTES]);
 pub(crate) enum HeaderError {
     #[error("a header's checksum is wrong")]
     Checksum,
-    #[error("a header's {0} is not a number")]
+    #[error("a header's {0} is not a number, or too large")]
     Number(&'static str),
     #[error("a header is of the unknown type {0:?}")]
     Flag(char),
@@ -68,6 +68,12 @@ impl<'a> Header<'a> {
 
     fn number(&self, at: usize, length: usize, name: &'static str) -> Result<i64, HeaderError> {
         parse_number(self.field(at, length)).ok_or(HeaderError::Number(name))
+    }
+
+    /// A number that Linux keeps in four bytes.
+    fn id(&self, at: usize, name: &'static str) -> Result<u32, HeaderError> {
+        let number = self.number(at, 8, name)?;
+        u32::try_from(number).map_err(|_| HeaderError::Number(name))
     }
 
     pub(crate) fn flag(&self) -> Result<Flag, HeaderError> {
@@ -116,11 +122,11 @@ impl<'a> Header<'a> {
     }
 
     pub(crate) fn uid(&self) -> Result<u32, HeaderError> {
-        self.number(108, 8, "uid").map(|uid| uid as u32)
+        self.id(108, "uid")
     }
 
     pub(crate) fn gid(&self) -> Result<u32, HeaderError> {
-        self.number(116, 8, "gid").map(|gid| gid as u32)
+        self.id(116, "gid")
     }
 
     pub(crate) fn mtime(&self) -> Result<i64, HeaderError> {
@@ -128,9 +134,7 @@ impl<'a> Header<'a> {
     }
 
     pub(crate) fn device(&self) -> Result<(u32, u32), HeaderError> {
-        let major = self.number(329, 8, "device number")?;
-        let minor = self.number(337, 8, "device number")?;
-        Ok((major as u32, minor as u32))
+        Ok((self.id(329, "device number")?, self.id(337, "device number")?))
     }
 
     /// GNU sparse: the start of the map, and the length of the file with its holes.

@@ -46,8 +46,8 @@ impl PaxRecords {
             b"path" => self.path = text(value)?,
             b"linkpath" => self.link = text(value)?,
             b"size" => self.size = number(value)?,
-            b"uid" => self.uid = number(value)?.map(|uid| uid as u32),
-            b"gid" => self.gid = number(value)?.map(|gid| gid as u32),
+            b"uid" => self.uid = id(value)?,
+            b"gid" => self.gid = id(value)?,
             b"mtime" => self.mtime = time(value)?,
             b"GNU.sparse.major" => self.sparse.major = number(value)?,
             b"GNU.sparse.name" => self.sparse.name = text(value)?,
@@ -102,6 +102,12 @@ fn number(value: &[u8]) -> Result<Option<u64>, TarError> {
         .and_then(|digits| str::from_utf8(digits).ok()?.parse().ok())
         .map(Some)
         .ok_or(TarError::Pax("a number is none"))
+}
+
+/// A number that Linux keeps in four bytes.
+fn id(value: &[u8]) -> Result<Option<u32>, TarError> {
+    let number = number(value)?.map(u32::try_from).transpose();
+    number.map_err(|_| TarError::Pax("an owner is beyond 4,294,967,295"))
 }
 
 /// Seconds with a fraction, maybe before 1970.

@@ -107,11 +107,21 @@ fn markers_hide_and_leftovers_of_aufs_are_ignored() {
         .file("var/.wh..wh..opq", b"")
         .file(".wh..wh.aufs", b"12345")
         .folder(".wh..wh.plnk")
+        .file(".wh..wh.plnk/1.2", b"linked")
+        .file(".wh..wh.plnk/3.4", b"not linked")
+        .file("var/.wh..wh.orph/x/y", b"12345")
+        .hard_link("one", ".wh..wh.plnk/1.2")
+        .hard_link("two", "./.wh..wh.plnk/1.2")
         .file("after", b"1");
-    assert_eq!(
-        listing(tar),
-        ["etc/x hidden", "top hidden", "var opaque", "after file 1"]
-    );
+    let expected = [
+        "etc/x hidden",
+        "top hidden",
+        "var opaque",
+        "one file 6",
+        "two file 6",
+        "after file 1",
+    ];
+    assert_eq!(listing(tar), expected);
 }
 
 #[test]
@@ -441,4 +451,24 @@ proptest! {
         sign(header);
         let _ = scan(&tar);
     }
+}
+
+#[test]
+fn owners_beyond_four_bytes_are_an_error_and_not_somebody_else() {
+    let refused = |tar: TarMaker| scan_tar(&tar.finish()[..], &AtomicBool::new(false)).is_err();
+    let pax = |value: &str| TarMaker::new().pax(&[("uid", value)]).file("x", b"");
+    assert!(!refused(pax("4294967295")));
+    assert!(refused(pax("4294967296")));
+    let owned_by = |uid: u64| {
+        let mut head = block(&Head {
+            name: "x",
+            ..Head::default()
+        });
+        head[108..116].copy_from_slice(&uid.to_be_bytes());
+        head[108] |= 0x80;
+        crate::testing::sign(&mut head);
+        TarMaker::new().raw(&head)
+    };
+    assert!(!refused(owned_by(u64::from(u32::MAX))));
+    assert!(refused(owned_by(1 << 32)));
 }

@@ -1,0 +1,211 @@
+//! OCI layouts on the disk, to which images are added while others may do the same.
+//!
+//! Blobs are on the disk before `index.json` names them. Who changes `index.json` holds the lock on `oci-layout`, a file that
+//! is written once and never replaced.
+
+use std::{
+    fs,
+    io::{ErrorKind, Write as _},
+    path::Path,
+};
+
+use headstart_fs::{
+    AtPath as _, FileLock,
+    publish::{self, Durability},
+};
+use serde_json::{Value, json};
+
+use super::{
+    output::NamedImage,
+    staging::{Staging, persist, persist_once},
+};
+use crate::{
+    ImageError,
+    manifest::{MAX_MANIFEST_BYTES, media_type, parse},
+    source::REF_NAME,
+};
+
+/// What makes a folder a layout.
+pub(super) const LAYOUT_FILE: &str = "oci-layout";
+/// The list of a layout's images.
+pub(super) const INDEX_FILE: &str = "index.json";
+
+pub(super) fn layout_document() -> Value {
+    json!({"imageLayoutVersion": "1.0.0"})
+}
+
+/// Says of a folder that it is a layout, before anything is in it: a build that fails leaves something the next goes on with.
+/// A folder that holds something else is left alone.
+pub(super) fn begin(folder: &Path) -> Result<(), ImageError> {
+    fs::create_dir_all(folder).at("create", folder)?;
+    let mut is_empty = true;
+    for entry in fs::read_dir(folder).at("list", folder)? {
+        // Another build may be a moment ahead of us.
+        is_empty &= publish::is_temp(&entry.at("list", folder)?.file_name());
+    }
+    let path = folder.join(LAYOUT_FILE);
+    if path.exists() {
+        return Ok(());
+    }
+    if !is_empty {
+        let reason = "it is there, and is neither empty nor an OCI layout";
+        return Err(ImageError::unsupported(folder.display().to_string(), reason));
+    }
+    let mut temp = publish::temp_beside(&path)?;
+    let document = layout_document().to_string();
+    temp.write_all(document.as_bytes()).at("write", temp.path())?;
+    persist_once(temp, &path)
+}
+
+/// Adds images whose blobs are there to the index.
+pub(super) fn add(staging: &Staging, images: &[NamedImage]) -> Result<(), ImageError> {
+    staging.sync()?;
+    let folder = staging.layout();
+    let _lock = FileLock::exclusive(folder.join(LAYOUT_FILE))?;
+    let mut index = load_index(folder)?;
+    add_to_index(&mut index, images);
+    let path = folder.join(INDEX_FILE);
+    let mut temp = publish::temp_beside(&path)?;
+    temp.write_all(index.to_string().as_bytes())
+        .at("write", temp.path())?;
+    persist(temp, &path, Durability::Synced)?;
+    Ok(publish::sync_folder(folder)?)
+}
+
+pub(super) fn empty_index() -> Value {
+    json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": []})
+}
+
+fn load_index(folder: &Path) -> Result<Value, ImageError> {
+    let path = folder.join(INDEX_FILE);
+    match fs::metadata(&path) {
+        Ok(there) if there.len() > MAX_MANIFEST_BYTES => {
+            let limit = format!("{MAX_MANIFEST_BYTES} bytes");
+            Err(ImageError::too_large(path.display().to_string(), limit))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(empty_index()),
+        _ => parse(&path.display().to_string(), &fs::read(&path).at("read", &path)?),
+    }
+}
+
+pub(super) fn add_to_index(index: &mut Value, images: &[NamedImage]) {
+    for image in images {
+        add_image(index, image);
+    }
+}
+
+/// The tag moves from whatever had it. An image without one takes the place of that for the same platform: nothing else
+/// tells them apart.
+fn add_image(index: &mut Value, image: &NamedImage) {
+    let tag = image.tag.as_deref();
+    let mut descriptor = json!({
+        "mediaType": media_type::OCI_MANIFEST,
+        "digest": image.manifest,
+        "size": image.manifest_bytes,
+    });
+    let platform = image.platform.as_ref().map(|platform| json!(platform));
+    if let Some(platform) = &platform {
+        descriptor["platform"] = platform.clone();
+    }
+    if let Some(tag) = tag {
+        descriptor["annotations"] = json!({REF_NAME: tag});
+    }
+    if !index["manifests"].is_array() {
+        index["manifests"] = json!([]);
+    }
+    if let Value::Array(manifests) = &mut index["manifests"] {
+        let tag_of = |old: &Value| old["annotations"][REF_NAME].as_str().map(str::to_owned);
+        manifests.retain(|old| match tag {
+            Some(tag) => tag_of(old).as_deref() != Some(tag),
+            None => tag_of(old).is_some() || !is_replaced(old, platform.as_ref()),
+        });
+        manifests.push(descriptor);
+    }
+}
+
+/// Whether an untagged manifest is for `platform`, as far as is said.
+fn is_replaced(old: &Value, platform: Option<&Value>) -> bool {
+    let is_index = old["mediaType"].as_str().is_some_and(media_type::is_index);
+    let is_other = old
+        .get("platform")
+        .zip(platform)
+        .is_some_and(|(old, new)| old != new);
+    !is_index && !is_other
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{thread, time::Duration};
+
+    use super::*;
+    use crate::BlobDigest;
+
+    fn image(tag: &str) -> NamedImage {
+        let digest = BlobDigest::of(tag.as_bytes());
+        NamedImage {
+            tag: Some(tag.to_owned()),
+            manifest: digest,
+            manifest_bytes: 1,
+            platform: None,
+            config: digest,
+            layers: Vec::new(),
+        }
+    }
+
+    fn tags(folder: &Path) -> Vec<String> {
+        let index = load_index(folder).unwrap();
+        let images = index["manifests"].as_array().unwrap().iter();
+        images
+            .map(|image| image["annotations"][REF_NAME].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn who_adds_an_image_waits_for_who_is_adding_one() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path();
+        begin(folder).unwrap();
+        let staging = Staging::create(folder, Durability::Synced).unwrap();
+        let lock = FileLock::exclusive(folder.join(LAYOUT_FILE)).unwrap();
+        thread::scope(|scope| {
+            let other = scope.spawn(|| add(&staging, &[image("theirs")]));
+            thread::sleep(Duration::from_millis(200));
+            let mut index = empty_index();
+            add_to_index(&mut index, &[image("ours")]);
+            fs::write(folder.join(INDEX_FILE), index.to_string()).unwrap();
+            drop(lock);
+            other.join().unwrap().unwrap();
+        });
+        assert_eq!(tags(folder), ["ours", "theirs"]);
+    }
+
+    #[test]
+    fn a_layout_begins_once_and_nowhere_but_in_an_empty_folder() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("new/layout");
+        begin(&folder).unwrap();
+        let lock = FileLock::exclusive(folder.join(LAYOUT_FILE)).unwrap();
+        begin(&folder).unwrap();
+        let taken = FileLock::try_exclusive(folder.join(LAYOUT_FILE)).unwrap();
+        assert!(taken.is_none(), "it is the same file");
+        drop(lock);
+        // What another build has begun is no reason to refuse.
+        let begun = temp.path().join("begun");
+        fs::create_dir(&begun).unwrap();
+        fs::write(begun.join(".tmp-x"), "").unwrap();
+        begin(&begun).unwrap();
+        let other = temp.path().join("other");
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("x"), "").unwrap();
+        assert!(matches!(begin(&other), Err(ImageError::Unsupported { .. })));
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_read_is_not_begun_anew() {
+        let temp = tempfile::tempdir().unwrap();
+        begin(temp.path()).unwrap();
+        fs::create_dir(temp.path().join(INDEX_FILE)).unwrap();
+        let staging = Staging::create(temp.path(), Durability::Synced).unwrap();
+        assert!(add(&staging, &[image("x")]).is_err());
+    }
+}
