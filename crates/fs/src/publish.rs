@@ -71,12 +71,12 @@ pub fn temp_beside(path: &Path) -> Result<NamedTempFile, PathError> {
 /// The file that a user names to have it replaced, with the place it really has: a symbolic link to it stays one. `None`
 /// where nothing is; devices, pipes and folders are errors.
 pub fn existing(path: &Path) -> Result<Option<(PathBuf, File)>, PathError> {
-    match fs::metadata(path) {
+    let there = match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Ok(there) if !there.is_file() => {
-            return Err(io::Error::other("it is no regular file")).at("replace", path);
-        }
-        found => drop(found.at("look at", path)?),
+        found => found.at("look at", path)?,
+    };
+    if !there.is_file() {
+        return Err(io::Error::other("it is no regular file")).at("replace", path);
     }
     let file = File::open(path).at("open", path)?;
     let place = fs::canonicalize(path).at("look up", path)?;

@@ -28,8 +28,12 @@ const MOST_NAMES: usize = 5;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     headstart layers jar build/libs/shop.jar\n  \
+    headstart layers jar --propose-index build/libs/shop.jar > layers.idx\n  \
     headstart layers jar services/*/build/libs/*.jar --json")]
 pub(crate) struct JarArgs {
+    /// Print only an index for a jar that has none: the text of its layers.idx
+    #[arg(long)]
+    propose_index: bool,
     /// Executable jars or wars
     #[arg(required = true, value_name = "JAR")]
     jars: Vec<PathBuf>,
@@ -60,6 +64,10 @@ struct JarDocument {
     snapshots_in_dependencies: Vec<String>,
     own_modules_in_dependencies: Vec<String>,
     entry_times: usize,
+    /// Where the index is, or would be.
+    index_path: &'static str,
+    /// For a jar without an index: the text of one.
+    proposed_index: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -92,10 +100,17 @@ pub(super) fn run(ui: &Ui, context: &Context, args: JarArgs) -> Result<(), Comma
         gid: 0,
         times: args.make.times(context, TimesArg::Fixed)?,
     };
+    if args.propose_index && (args.jars.len() != 1 || ui.is_json()) {
+        return Err(CommandError::usage("--propose-index prints the index of one jar")
+            .hint("name one jar, and leave out --json, which has the indexes of all"));
+    }
     let mut reports = Vec::new();
     for path in &args.jars {
         let report = Jar::open(path)?.report(style, args.make.options(context))?;
         reports.push((path.display().to_string(), report));
+    }
+    if args.propose_index {
+        return propose_index(ui, &reports[0]);
     }
     let document = Document {
         schema: "headstart.layers-jar/1",
@@ -112,13 +127,24 @@ pub(super) fn run(ui: &Ui, context: &Context, args: JarArgs) -> Result<(), Comma
     }
 }
 
+fn propose_index(ui: &Ui, (path, report): &(String, JarReport)) -> Result<(), CommandError> {
+    let index = report.proposed_index.as_deref();
+    match index {
+        Some(text) => ui.answer(text.trim_end()),
+        None if report.is_indexed => Err(CommandError::failed(format!("{path} has an index"))
+            .hint("without --propose-index you see what is wrong with it")),
+        None => Err(CommandError::failed(format!(
+            "{path} has entries whose names an index cannot hold"
+        ))),
+    }
+}
+
 impl JarDocument {
     fn of(path: String, report: JarReport) -> Self {
-        let code_change = report.layers.iter().filter(|layer| layer.name == "application");
         JarDocument {
             path,
             layered: report.is_indexed,
-            code_change_bytes: code_change.map(|layer| layer.layer_bytes).sum(),
+            code_change_bytes: report.code_change_bytes,
             layers: report
                 .layers
                 .into_iter()
@@ -136,6 +162,8 @@ impl JarDocument {
             snapshots_in_dependencies: report.snapshots_in_dependencies,
             own_modules_in_dependencies: report.own_modules_in_dependencies,
             entry_times: report.entry_times,
+            index_path: report.index_path,
+            proposed_index: report.proposed_index,
         }
     }
 }
@@ -229,6 +257,9 @@ fn print(ui: &Ui, document: &Document) -> Result<(), CommandError> {
             if !names.is_empty() {
                 ui.answer(format_args!("{what}: {}", some(names)))?;
             }
+        }
+        if jar.proposed_index.is_some() {
+            ui.answer("it could have an index: --propose-index prints one")?;
         }
         if jar.entry_times > 1 {
             ui.answer(format_args!(

@@ -143,6 +143,8 @@ struct ImageDocument<'a> {
 #[derive(Serialize)]
 struct IgnoreDocument {
     path: String,
+    /// The line that means the path; null where none can.
+    pattern: Option<String>,
     wasted_bytes: u64,
 }
 
@@ -209,6 +211,7 @@ impl Planned {
                     .into_iter()
                     .map(|rule| IgnoreDocument {
                         path: text(&rule.path),
+                        pattern: rule.pattern(),
                         wasted_bytes: rule.wasted_bytes,
                     })
                     .collect(),
@@ -369,8 +372,15 @@ fn advise(ui: &Ui, image: &ImageDocument<'_>) -> Result<(), CommandError> {
             "\n.dockerignore of {name}: copied and deleted again, {}",
             bytes(wasted)
         ))?;
-        let mut rules = image.ignore.iter();
-        rules.try_for_each(|rule| ui.answer(crate::ui::clean(&rule.path)))?;
+        for rule in &image.ignore {
+            match &rule.pattern {
+                Some(pattern) => ui.answer(crate::ui::clean(pattern))?,
+                None => ui.answer(format_args!(
+                    "# no rule can mean {}",
+                    crate::ui::clean(&rule.path)
+                ))?,
+            }
+        }
     }
     Ok(())
 }

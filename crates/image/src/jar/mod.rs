@@ -1,13 +1,20 @@
 //! Spring Boot jars and wars: which of their entries change together, and what is wrong with the layers they claim.
 
 mod index;
+mod own;
+mod proposal;
 #[cfg(test)]
 mod testing;
 mod zip;
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{
+    collections::{BTreeMap, HashSet},
+    io,
+    path::Path,
+};
 
-use index::{IndexedLayer, covers};
+use index::IndexedLayer;
+use own::Application;
 use zip::{Zip, ZipEntry};
 
 use crate::{
@@ -23,6 +30,9 @@ const LIBRARY_FOLDERS: [&str; 3] = ["BOOT-INF/lib/", "WEB-INF/lib/", "WEB-INF/li
 /// What Spring Boot itself puts where, when nobody says otherwise.
 const DEPENDENCIES: &str = "dependencies";
 const SNAPSHOTS: &str = "snapshot-dependencies";
+const APPLICATION: &str = "application";
+/// Where the application's own classes are.
+const CLASS_FOLDERS: [&str; 2] = ["BOOT-INF/classes/", "WEB-INF/classes/"];
 
 /// An executable jar or war of Spring Boot's.
 #[derive(Debug)]
@@ -30,6 +40,7 @@ pub struct Jar {
     zip: Zip,
     /// The class that the manifest has Java start.
     main_class: String,
+    application: Option<Application>,
     is_indexed: bool,
     layers: Vec<IndexedLayer>,
 }
@@ -51,8 +62,14 @@ pub struct JarReport {
     pub missing: Vec<String>,
     /// Snapshot libraries in the layer of those that do not change.
     pub snapshots_in_dependencies: Vec<String>,
-    /// Libraries of the application's own packages in that layer: they change with it.
+    /// Libraries in that layer that are built and released with the application.
     pub own_modules_in_dependencies: Vec<String>,
+    /// Bytes that a change of code ships: the layers with the application's own classes.
+    pub code_change_bytes: u64,
+    /// The text of an index that a jar without one could have, to be put at [`JarReport::index_path`].
+    pub proposed_index: Option<String>,
+    /// Where the index is, or would be.
+    pub index_path: &'static str,
     /// How many different times entries have. Tools that unpack the jar keep them, and then unchanged layers differ from build
     /// to build; layers built by headstart do not.
     pub entry_times: usize,
@@ -105,7 +122,10 @@ impl Jar {
         };
         let index = match manifest.get("Spring-Boot-Layers-Index") {
             None => None,
-            Some(path) => zip.read_entry(path, MAX_TEXT_BYTES)?,
+            Some(path) => match zip.read_entry(path, MAX_TEXT_BYTES)? {
+                Some(bytes) => Some(bytes),
+                None => return Err(ImageError::missing(format!("the layer index {path}"), name)),
+            },
         };
         let layers = match &index {
             None => default_layers(&zip),
@@ -114,6 +134,7 @@ impl Jar {
         };
         Ok(Jar {
             main_class: main_class.clone(),
+            application: Application::of(path, &manifest, &zip),
             is_indexed: index.is_some(),
             layers,
             zip,
@@ -174,8 +195,17 @@ impl Jar {
             let meant = files.iter().filter(|entry| is_meant(entry));
             meant.map(|entry| entry.path.clone()).collect()
         };
-        let paths = self.layers.iter().flat_map(|layer| &layer.paths);
-        let missing = paths.filter(|path| !self.zip.entries.iter().any(|entry| covers(path, &entry.name())));
+        let mut names: Vec<_> = self.zip.entries.iter().map(ZipEntry::name).collect();
+        names.sort_unstable();
+        let is_missing = |path: &&String| {
+            let next = names.get(names.partition_point(|name| name < *path));
+            !next.is_some_and(|name| name == *path || path.ends_with('/') && name.starts_with(&***path))
+        };
+        let missing = self
+            .layers
+            .iter()
+            .flat_map(|layer| &layer.paths)
+            .filter(is_missing);
         let mut times: Vec<_> = files.iter().map(|entry| entry.mtime).collect();
         times.sort_unstable();
         times.dedup();
@@ -184,30 +214,27 @@ impl Jar {
             is_library(&entry.path)
                 && layers.any(|layer| layer.name == DEPENDENCIES && layer.has(&entry.path))
         };
-        let mut own_modules = Vec::new();
-        if let Some(package) = self.own_package() {
-            for entry in files.iter().filter(|entry| in_dependencies(entry)) {
-                // A library that is compressed again, or damaged, hides its packages; it is no reason to give up.
-                let nested = self.zip.open_nested(entry);
-                if nested.is_ok_and(|nested| {
-                    nested
-                        .entries
-                        .iter()
-                        .any(|class| class.path.starts_with(&package))
-                }) {
-                    own_modules.push(entry.path.clone());
-                }
-            }
-        }
+        let own: Vec<_> = files.iter().filter(|entry| self.owns(entry)).collect();
+        let own_paths: HashSet<_> = own.iter().map(|entry| &*entry.path).collect();
+        let index_path = self.index_path();
+        let proposed_index = match self.is_indexed {
+            true => None,
+            false => index::write(&proposal::propose(&self.layers, &own_paths, index_path)),
+        };
+        let own_modules = own.iter().filter(|entry| in_dependencies(entry));
+        let layers = self.measure(style, options)?;
         Ok(JarReport {
             is_indexed: self.is_indexed,
-            layers: self.measure(style, options)?,
+            code_change_bytes: self.code_change_bytes(&layers),
+            proposed_index,
+            index_path,
+            layers,
             whole_bytes: self.measure_whole(options)?,
             in_no_layer: named(&|entry| layers_of(entry) == 0),
             in_several_layers: named(&|entry| layers_of(entry) > 1),
             missing: missing.cloned().collect(),
             snapshots_in_dependencies: named(&|entry| in_dependencies(entry) && is_snapshot(&entry.path)),
-            own_modules_in_dependencies: own_modules,
+            own_modules_in_dependencies: own_modules.map(|entry| entry.path.clone()).collect(),
             entry_times: times.len(),
             libraries: self.libraries()?,
         })
@@ -251,16 +278,44 @@ impl Jar {
         Ok(built.compressed_bytes)
     }
 
-    /// The package of the application's main class, as a folder: its first two parts.
-    fn own_package(&self) -> Option<String> {
-        let manifest = self
+    /// Whether an entry is a library of the application's own. One that is compressed again, or damaged, hides what it holds; it
+    /// is no reason to give up.
+    fn owns(&self, entry: &ZipEntry) -> bool {
+        let Some(application) = self.application.as_ref().filter(|_| is_library(&entry.path)) else {
+            return false;
+        };
+        let nested = self.zip.open_nested(entry);
+        nested.is_ok_and(|nested| {
+            let entries = nested.entries.iter().map(|class| &*class.path);
+            application.owns(&entry.path, entries)
+        })
+    }
+
+    /// What the layers take that have compiled classes of the application; without any, those that have what lies beside such.
+    fn code_change_bytes(&self, layers: &[JarLayer]) -> u64 {
+        let is_own = |entry: &&ZipEntry| CLASS_FOLDERS.iter().any(|folder| entry.path.starts_with(folder));
+        let bytes = |is_code: &dyn Fn(&&ZipEntry) -> bool| -> Option<u64> {
+            let layers = self.files().into_values().zip(layers);
+            let layers = layers.filter(|(entries, _)| entries.iter().any(is_code));
+            layers
+                .map(|(_, layer)| layer.layer_bytes)
+                .reduce(u64::saturating_add)
+        };
+        bytes(&|entry| is_own(entry) && entry.path.ends_with(".class"))
+            .or_else(|| bytes(&|entry| is_own(entry)))
+            .unwrap_or_default()
+    }
+
+    fn index_path(&self) -> &'static str {
+        let is_war = self
             .zip
-            .read_entry("META-INF/MANIFEST.MF", MAX_TEXT_BYTES)
-            .ok()??;
-        let manifest = parse_manifest(&String::from_utf8_lossy(&manifest));
-        let mut parts = manifest.get("Start-Class")?.split('.');
-        let (first, second, _class) = (parts.next()?, parts.next()?, parts.next()?);
-        Some(format!("{first}/{second}/"))
+            .entries
+            .iter()
+            .any(|entry| entry.path.starts_with("WEB-INF/"));
+        match is_war {
+            true => "WEB-INF/layers.idx",
+            false => "BOOT-INF/layers.idx",
+        }
     }
 
     fn libraries(&self) -> Result<Vec<Library>, ImageError> {
@@ -311,21 +366,19 @@ fn item(entry: &ZipEntry) -> Item<ZipEntry> {
 
 /// What Spring Boot's own index says unless told otherwise.
 fn default_layers(zip: &Zip) -> Vec<IndexedLayer> {
-    let layer = |name: &str, is_meant: &dyn Fn(&str) -> bool| IndexedLayer {
-        name: name.to_owned(),
-        paths: zip
-            .entries
-            .iter()
+    let layer = |name: &str, is_meant: &dyn Fn(&str) -> bool| {
+        let entries = zip.entries.iter();
+        let paths = entries
             .filter(|entry| !entry.is_folder && is_meant(&entry.path))
-            .map(|entry| entry.path.clone())
-            .collect(),
+            .map(|entry| entry.path.clone());
+        IndexedLayer::new(name, paths.collect())
     };
     let is_loader = |path: &str| path.starts_with("org/springframework/boot/loader/");
     vec![
         layer(DEPENDENCIES, &|path| is_library(path) && !is_snapshot(path)),
         layer("spring-boot-loader", &is_loader),
         layer(SNAPSHOTS, &|path| is_library(path) && is_snapshot(path)),
-        layer("application", &|path| !is_library(path) && !is_loader(path)),
+        layer(APPLICATION, &|path| !is_library(path) && !is_loader(path)),
     ]
 }
 
@@ -414,7 +467,7 @@ mod tests {
             Made::deflated("BOOT-INF/classes/com/acme/shop/Main.class", b"main"),
             Made::stored("BOOT-INF/lib/a-core-1.2.jar", &library("org/other")),
             Made::stored("BOOT-INF/lib/b-1-SNAPSHOT.jar", &library("org/b")),
-            Made::stored("BOOT-INF/lib/shop-model-1.0.jar", &library("com/acme/model")),
+            Made::stored("BOOT-INF/lib/shop-model-1.0.jar", &library("com/acme/shop/model")),
         ]);
         assert_eq!(
             jar.main_class(),
@@ -443,6 +496,67 @@ mod tests {
             versions,
             [("a-core", "1.2"), ("b", "1-SNAPSHOT"), ("shop-model", "1.0")]
         );
+    }
+
+    #[test]
+    fn an_index_that_is_named_and_not_there_is_an_error() {
+        let manifest = format!("{MANIFEST}Spring-Boot-Layers-Index: BOOT-INF/layers.idx\r\n");
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&zip_of(&[Made::deflated(
+            "META-INF/MANIFEST.MF",
+            manifest.as_bytes(),
+        )]))
+        .unwrap();
+        let error = Jar::open(file.path()).unwrap_err();
+        assert!(matches!(error, ImageError::Missing { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_change_of_code_ships_the_layer_with_the_classes_whatever_its_name() {
+        let index = "- \"libs\":\n  - \"BOOT-INF/lib/\"\n- \"pages\":\n  - \"BOOT-INF/classes/static/\"\n\
+            - \"code\":\n  - \"BOOT-INF/classes/com/\"\n- \"rest\":\n  - \"META-INF/\"\n  - \"BOOT-INF/layers.idx\"\n";
+        let manifest = format!("{MANIFEST}Spring-Boot-Layers-Index: BOOT-INF/layers.idx\r\n");
+        let (_, report) = report(&[
+            Made::deflated("META-INF/MANIFEST.MF", manifest.as_bytes()),
+            Made::deflated("BOOT-INF/layers.idx", index.as_bytes()),
+            Made::deflated("BOOT-INF/classes/static/page.html", b"page"),
+            Made::deflated("BOOT-INF/classes/com/acme/shop/Main.class", b"main"),
+            Made::stored("BOOT-INF/lib/a-1.2.jar", &library("org/other")),
+        ]);
+        assert_eq!(report.layers[2].name, "code");
+        assert_eq!(report.code_change_bytes, report.layers[2].layer_bytes);
+        assert_eq!(report.proposed_index, None);
+    }
+
+    #[test]
+    fn an_index_is_proposed_that_has_every_entry_once() {
+        let entries = [
+            Made::deflated(
+                "META-INF/MANIFEST.MF",
+                format!("{MANIFEST}Implementation-Version: 1.4\r\n").as_bytes(),
+            ),
+            Made::deflated("org/springframework/boot/loader/launch/JarLauncher.class", b"x"),
+            Made::deflated("BOOT-INF/classes/com/acme/shop/Main.class", b"main"),
+            Made::deflated("BOOT-INF/classes/static/page.html", b"page"),
+            Made::deflated("BOOT-INF/classpath.idx", b""),
+            Made::stored("BOOT-INF/lib/a-1.2.jar", &library("org/other")),
+            Made::stored("BOOT-INF/lib/b-1-SNAPSHOT.jar", &library("org/b")),
+            Made::stored("BOOT-INF/lib/shop-model-1.4.jar", &library("com/acme/model")),
+        ];
+        let (jar, report) = report(&entries);
+        let text = report.proposed_index.unwrap();
+        let expected = "- \"dependencies\":\n  - \"BOOT-INF/lib/a-1.2.jar\"\n\
+            - \"spring-boot-loader\":\n  - \"org/\"\n\
+            - \"snapshot-dependencies\":\n  - \"BOOT-INF/lib/b-1-SNAPSHOT.jar\"\n\
+            - \"own-modules\":\n  - \"BOOT-INF/lib/shop-model-1.4.jar\"\n\
+            - \"application\":\n  - \"BOOT-INF/classes/\"\n  - \"BOOT-INF/classpath.idx\"\n\
+            \x20 - \"BOOT-INF/layers.idx\"\n  - \"META-INF/\"\n";
+        assert_eq!(text, expected);
+        let layers = index::parse(&text).unwrap();
+        for entry in &jar.zip.entries {
+            let count = layers.iter().filter(|layer| layer.has(&entry.path)).count();
+            assert_eq!(count, 1, "{}", entry.path);
+        }
     }
 
     #[test]

@@ -174,7 +174,28 @@ impl Zip {
             }
             entries.push(entry);
         }
+        self.check_apart(&entries, directory.start)?;
         Ok(entries)
+    }
+
+    /// Bytes that belong to several entries would be unpacked as often as the archive likes.
+    fn check_apart(&self, entries: &[ZipEntry], directory_at: u64) -> Result<(), ImageError> {
+        let mut spans: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.header_at, entry.least_end(), &*entry.path))
+            .collect();
+        spans.sort_unstable();
+        for pair in spans.windows(2) {
+            if pair[0].1 > pair[1].0 {
+                return Err(self.corrupt(&format!("{} and {} overlap", pair[0].2, pair[1].2)));
+            }
+        }
+        match spans.last() {
+            Some((_, end, path)) if *end > directory_at => {
+                Err(self.corrupt(&format!("{path} ends in its directory")))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn entry(&self, head: &[u8], name: &[u8], extra: &[u8], base: u64) -> Result<ZipEntry, ImageError> {
@@ -290,6 +311,14 @@ impl Zip {
 }
 
 impl ZipEntry {
+    /// Where its bytes end, unless there is more between its header and its body than its name.
+    fn least_end(&self) -> u64 {
+        let head_bytes = LOCAL_BYTES + self.path.len() as u64;
+        self.header_at
+            .saturating_add(head_bytes)
+            .saturating_add(self.stored_bytes)
+    }
+
     /// As an index would spell it: a folder ends in a slash.
     pub(crate) fn name(&self) -> String {
         match self.is_folder {
@@ -443,6 +472,30 @@ mod tests {
         let at = damaged.windows(4).position(|window| window == b"body").unwrap();
         damaged[at] ^= 1;
         assert!(open(&damaged).unwrap().read_entry("x", 10).is_err());
+    }
+
+    #[test]
+    fn bytes_that_several_entries_claim_are_refused() {
+        let bytes = zip_of(&[Made::stored("one", b"12345"), Made::stored("two", b"67890")]);
+        assert!(open(&bytes).is_ok());
+        let directory = |name: &[u8]| {
+            let at = bytes.windows(name.len()).rposition(|window| window == name);
+            at.unwrap() - ENTRY_BYTES
+        };
+        // The second begins where the first does.
+        let mut same = bytes.clone();
+        let at = directory(b"two") + 42;
+        same[at..at + 4].fill(0);
+        // The first reaches into the second.
+        let mut longer = bytes.clone();
+        longer[directory(b"one") + 20] += 1;
+        // The second reaches into the directory.
+        let mut last = bytes.clone();
+        last[directory(b"two") + 20] += 1;
+        for wrong in [same, longer, last] {
+            let error = open(&wrong).unwrap_err();
+            assert!(matches!(error, ImageError::Corrupt { .. }), "{error}");
+        }
     }
 
     #[test]

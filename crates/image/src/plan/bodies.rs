@@ -17,6 +17,7 @@ use crate::{
     build::BuildOptions,
     digest::Hasher,
     layer::{ScanError, hash_attributes},
+    manifest::media_type,
     progress::Silent,
     tar::{Kind, Piece, TarError, TarReader},
 };
@@ -63,9 +64,18 @@ impl Bodies {
         let mut read: HashSet<BlobDigest> = HashSet::new();
         for (image, source) in images.iter().zip(sources) {
             for (stored, blob) in image.layers.iter().zip(&image.image.layers) {
-                if bodies.lacks_some_of(stored, &wanted) && read.insert(stored.digest) {
-                    bodies.take(stored, source.open_layer(blob)?, &wanted, options)?;
+                if read.contains(&stored.digest) || !bodies.lacks_some_of(stored, &wanted) {
+                    continue;
                 }
+                let stream = match source.open_layer(blob) {
+                    // Another image has it, or nobody could have read it.
+                    Err(ImageError::Missing { .. }) if media_type::is_foreign_layer(&blob.media_type) => {
+                        continue;
+                    }
+                    opened => opened?,
+                };
+                bodies.take(stored, stream, &wanted, options)?;
+                read.insert(stored.digest);
             }
         }
         match wanted

@@ -13,6 +13,29 @@ pub struct IgnoreRule {
     pub wasted_bytes: u64,
 }
 
+impl IgnoreRule {
+    /// The line of `.dockerignore` that means this path and, if it is a folder, what is below it. Nothing for a name that no line
+    /// can hold: one that is not UTF-8, or has control characters.
+    pub fn pattern(&self) -> Option<String> {
+        let path = str::from_utf8(&self.path).ok()?;
+        let last = path.chars().count().checked_sub(1)?;
+        let mut pattern = String::with_capacity(path.len());
+        for (at, letter) in path.chars().enumerate() {
+            match letter {
+                letter if letter.is_control() => return None,
+                // Lines are trimmed, but not within brackets.
+                letter if letter.is_whitespace() && (at == 0 || at == last) => {
+                    pattern.extend(['[', letter, ']']);
+                }
+                '*' | '?' | '[' | ']' | '\\' | '^' => pattern.extend(['\\', letter]),
+                '!' | '#' if at == 0 => pattern.extend(['\\', letter]),
+                letter => pattern.push(letter),
+            }
+        }
+        Some(pattern)
+    }
+}
+
 /// Rules that history proves: the layer was made by a `COPY . FOLDER` of BuildKit's, so that paths below FOLDER are those of the
 /// build context, and nothing the rule means is in the finished file system. Heaviest first.
 pub fn ignore_rules(image: &LoadedImage) -> Result<Vec<IgnoreRule>, ImageError> {
@@ -82,6 +105,33 @@ mod tests {
         HistoryStep,
         testing::{MemoryImage, TarMaker, read},
     };
+
+    #[test]
+    fn a_pattern_means_the_path_and_no_other() {
+        let pattern = |path: &[u8]| {
+            let rule = IgnoreRule {
+                path: path.to_vec(),
+                wasted_bytes: 0,
+            };
+            rule.pattern()
+        };
+        for (path, expected) in [
+            ("src/old", "src/old"),
+            ("a*b?", r"a\*b\?"),
+            ("pages/[id].js", r"pages/\[id\].js"),
+            (r"a\b", r"a\\b"),
+            ("#1", r"\#1"),
+            ("!x/!y#z", r"\!x/!y#z"),
+            (" a b ", "[ ]a b[ ]"),
+            (" ", "[ ]"),
+            ("a^b.c$", r"a\^b.c$"),
+        ] {
+            assert_eq!(pattern(path.as_bytes()).as_deref(), Some(expected), "{path}");
+        }
+        for none in [&b"a\nb"[..], b"\xff", b"", b"\t"] {
+            assert_eq!(pattern(none), None, "{none:?}");
+        }
+    }
 
     #[test]
     fn what_was_copied_and_deleted_again_is_to_be_ignored() {

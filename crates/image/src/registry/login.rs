@@ -1,6 +1,6 @@
 //! Who the user is to a registry, as Docker's `config.json` tells.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::BTreeMap, fmt};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;
@@ -45,9 +45,9 @@ impl Credentials for NoCredentials {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DockerConfig {
-    auths: HashMap<String, Auth>,
+    auths: BTreeMap<String, Auth>,
     creds_store: Option<String>,
-    cred_helpers: HashMap<String, String>,
+    cred_helpers: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -85,20 +85,18 @@ impl DockerConfig {
     /// The helper that has the login of `host`, and the name it knows it by: the program is `docker-credential-` and this,
     /// its only argument `get`, its input the name.
     pub fn helper<'a>(&'a self, host: &'a str) -> Option<(&'a str, &'a str)> {
-        let key = self.cred_helpers.keys().find(|key| is_key_of(key, host));
-        if let Some(key) = key {
-            return Some((&self.cred_helpers[key], key));
+        if let Some((key, helper)) = best_of(&self.cred_helpers, host) {
+            return Some((helper, key));
         }
         let store = self.creds_store.as_deref().filter(|store| !store.is_empty())?;
         // Docker lists what the store has as logins without content; others fill the store and list nothing.
-        let listed = self.auths.keys().find(|key| is_key_of(key, host));
-        let key = listed.map_or_else(|| key_of(host), String::as_str);
+        let key = best_of(&self.auths, host).map_or_else(|| key_of(host), |(key, _)| key);
         Some((store, key))
     }
 
     /// The login the file itself has for `host`.
     pub fn login(&self, host: &str) -> Option<Login> {
-        let (_, auth) = self.auths.iter().find(|(key, _)| is_key_of(key, host))?;
+        let (_, auth) = best_of(&self.auths, host)?;
         if let Some(token) = auth.identitytoken.as_ref().filter(|token| !token.is_empty()) {
             return Some(Login::IdentityToken(token.clone()));
         }
@@ -134,16 +132,24 @@ fn key_of(host: &str) -> &str {
     }
 }
 
-/// Keys are hosts, or URLs of their APIs.
-fn is_key_of(key: &str, host: &str) -> bool {
-    if host == "docker.io" {
-        return matches!(key, DOCKER_HUB_KEY | "docker.io" | "index.docker.io");
-    }
-    let bare = key
-        .strip_prefix("https://")
-        .or(key.strip_prefix("http://"))
-        .unwrap_or(key);
-    bare.split('/').next() == Some(host)
+/// What is kept for `host`. Keys are hosts, or URLs of their APIs: first the one that Docker writes today, then the host, then
+/// URLs in their order.
+fn best_of<'a, T>(kept: &'a BTreeMap<String, T>, host: &str) -> Option<(&'a str, &'a T)> {
+    let rank = |key: &str| match host_of(key) {
+        _ if key == key_of(host) => Some(0),
+        found if found != host && !(host == "docker.io" && found == "index.docker.io") => None,
+        found if found == key => Some(1),
+        _ => Some(2),
+    };
+    let ranked = kept.iter().filter_map(|entry| Some((rank(entry.0)?, entry)));
+    let (_, (key, value)) = ranked.min_by_key(|(rank, (key, _))| (*rank, *key))?;
+    Some((key, value))
+}
+
+/// The host of a key, with its port.
+fn host_of(key: &str) -> &str {
+    let bare = key.strip_prefix("https://").or(key.strip_prefix("http://"));
+    bare.unwrap_or(key).split('/').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -174,6 +180,48 @@ mod tests {
         assert_eq!(config.helper("gcr.io"), Some(("gcloud", "gcr.io")));
         assert_eq!(config.helper("other.example"), Some(("desktop", "other.example")));
         assert_eq!(format!("{:?}", config.login("docker.io")), "Some(Login(..))");
+    }
+
+    #[test]
+    fn of_several_spellings_of_a_host_the_one_that_docker_writes_counts() {
+        let auth = |user: &str| format!(r#"{{"auth":"{}"}}"#, BASE64_STANDARD.encode(format!("{user}:x")));
+        let keys = [
+            "http://r.example",
+            "https://r.example",
+            "https://r.example/v1/",
+            "r.example",
+            "r.example:5000",
+            "docker.io",
+            "https://docker.io",
+            "index.docker.io",
+            "https://index.docker.io/v1/",
+        ];
+        let found = |keys: &[&str], host: &str| {
+            let auths: Vec<_> = keys
+                .iter()
+                .map(|key| format!("{key:?}:{}", auth(key.split("//").last().unwrap())))
+                .collect();
+            let json = format!(r#"{{"auths":{{{}}}}}"#, auths.join(","));
+            match DockerConfig::parse(json.as_bytes()).unwrap().login(host) {
+                Some(Login::Password { user, .. }) => user,
+                other => format!("{other:?}"),
+            }
+        };
+        assert_eq!(found(&keys, "docker.io"), "index.docker.io/v1/");
+        assert_eq!(found(&keys[..8], "docker.io"), "docker.io");
+        assert_eq!(found(&keys, "r.example"), "r.example");
+        assert_eq!(found(&keys[2..3], "r.example"), "r.example/v1/");
+        assert_eq!(
+            found(&keys, "r.example:5000"),
+            "r.example",
+            "a colon ends the user's name"
+        );
+        assert_eq!(found(&keys[..4], "example"), "None");
+        let config = DockerConfig::parse(
+            br#"{"credHelpers":{"https://gcr.io":"other","gcr.io":"gcloud"},"credsStore":"desktop"}"#,
+        )
+        .unwrap();
+        assert_eq!(config.helper("gcr.io"), Some(("gcloud", "gcr.io")));
     }
 
     #[test]
