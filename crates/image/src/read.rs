@@ -15,6 +15,7 @@ use crate::{
     blob::{ScannedBlob, StoredBlob, hash_blob, scan_blob},
     cache::{self, KnownBlob},
     decompress::Compression,
+    layer::EntryMemory,
     manifest::media_type,
 };
 
@@ -126,6 +127,7 @@ fn read_all(jobs: &[Job<'_>], options: ReadOptions<'_>) -> Result<Vec<Arc<Stored
     // The largest first, so that none is left for the end.
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     order.sort_by_key(|&number| std::cmp::Reverse(jobs[number].blob.size_bytes));
+    let memory = EntryMemory::default();
     let next = AtomicUsize::new(0);
     let has_failed = AtomicBool::new(false);
     let work = || {
@@ -134,7 +136,7 @@ fn read_all(jobs: &[Job<'_>], options: ReadOptions<'_>) -> Result<Vec<Arc<Stored
             let Some(&number) = order.get(next.fetch_add(1, Ordering::Relaxed)) else {
                 break;
             };
-            match jobs[number].read(options) {
+            match jobs[number].read(options, &memory) {
                 Ok(layer) => done.push((number, Arc::new(layer))),
                 Err(error) => {
                     has_failed.store(true, Ordering::Relaxed);
@@ -177,19 +179,26 @@ fn read_all(jobs: &[Job<'_>], options: ReadOptions<'_>) -> Result<Vec<Arc<Stored
 }
 
 impl Job<'_> {
-    fn read(self, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
+    fn read(self, options: ReadOptions<'_>, memory: &EntryMemory) -> Result<StoredLayer, ImageError> {
         if let Some(digest) = self.blob.digest
             && let Some(known) = cache::load_blob(options.cache, &digest)
             && let Some(layer) = cache::load_layer(options.cache, &known.diff_id)
         {
             check_size(self.image, self.blob, known.size_bytes)?;
+            self.take_memory(&layer, memory)?;
             options.progress.advance(self.blob.size_bytes);
             return Ok(self.stored(digest, known.compression, layer));
         }
-        self.read_bytes(options)
+        self.read_bytes(options, memory)
     }
 
-    fn read_bytes(self, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
+    /// For a layer that was not scanned.
+    fn take_memory(self, layer: &Layer, memory: &EntryMemory) -> Result<(), ImageError> {
+        let taken = memory.take(layer.bytes());
+        taken.map_err(|full| ImageError::too_large(&self.image.reference, full.to_string()))
+    }
+
+    fn read_bytes(self, options: ReadOptions<'_>, memory: &EntryMemory) -> Result<StoredLayer, ImageError> {
         let ReadOptions {
             cache,
             progress,
@@ -217,6 +226,7 @@ impl Job<'_> {
         if self.blob.digest.is_none()
             && let Some(layer) = cache::load_layer(cache, &self.blob.diff_id)
         {
+            self.take_memory(&layer, memory)?;
             let digest = hash_blob(blob, stream, progress, interrupt)?;
             if *digest.as_bytes() == *layer.diff_id().as_bytes() {
                 return Ok(self.stored(digest, Compression::None, layer));
@@ -226,9 +236,9 @@ impl Job<'_> {
             {
                 return Ok(self.stored(digest, known.compression, layer));
             }
-            return self.scan(blob, open()?, options);
+            return self.scan(blob, open()?, options, memory);
         }
-        self.scan(blob, stream, options)
+        self.scan(blob, stream, options, memory)
     }
 
     fn scan(
@@ -236,12 +246,13 @@ impl Job<'_> {
         blob: StoredBlob<'_>,
         stream: impl std::io::Read + Send,
         options: ReadOptions<'_>,
+        memory: &EntryMemory,
     ) -> Result<StoredLayer, ImageError> {
         let ScannedBlob {
             digest,
             compression,
             layer,
-        } = scan_blob(blob, stream, options.progress, options.interrupt)?;
+        } = scan_blob(blob, stream, memory, options.progress, options.interrupt)?;
         if let Some(expected) = self.blob.digest
             && expected != digest
         {

@@ -10,8 +10,10 @@ use flate2::{Compression, write::GzEncoder};
 
 use crate::{
     Access, BlobDigest, DiffId, Image, ImageError, Layer, LayerBlob, LoadedImage, NoCache, NoCredentials,
-    Platform, ReadOptions, Reference, Registries, RegistryOptions, Silent, Source, decompress::decompress,
-    layer::scan_tar, open_source, read_images,
+    Platform, ReadOptions, Reference, Registries, RegistryOptions, Silent, Source,
+    decompress::decompress,
+    layer::{EntryMemory, scan_tar},
+    open_source, read_images,
 };
 
 /// Makes a tar header by header, including ones that no tool writes.
@@ -148,7 +150,7 @@ fn record(key: &str, value: &str) -> String {
 
 /// The layer that a tar is.
 pub(crate) fn scan(tar: &[u8]) -> Layer {
-    scan_tar(tar, &AtomicBool::new(false)).unwrap()
+    scan_tar(tar, &EntryMemory::default(), &AtomicBool::new(false)).unwrap()
 }
 
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {

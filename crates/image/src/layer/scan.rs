@@ -7,8 +7,7 @@ use std::{
 };
 
 use super::{
-    AUFS, Entry, EntryKind, Layer, LayerBuilder, Metadata, OPAQUE, WHITEOUT,
-    build::Full,
+    AUFS, Entry, EntryKind, EntryMemory, Full, Layer, LayerBuilder, Metadata, OPAQUE, WHITEOUT,
     path::{MAX_PATH_BYTES, PathProblem, clean_path, split_last},
 };
 use crate::{
@@ -30,7 +29,7 @@ pub(crate) enum ScanError {
     Tar(#[from] TarError),
     #[error("it has an entry {path:?}: {problem}")]
     Path { path: String, problem: PathProblem },
-    #[error("more than {0}")]
+    #[error(transparent)]
     Full(#[from] Full),
     #[error("its sparse files have more than {} GiB in holes", HOLE_BUDGET_BYTES >> 30)]
     Holes,
@@ -47,22 +46,29 @@ impl ScanError {
     }
 }
 
-/// The zeros of holes that may still be hashed.
-struct Holes<'a> {
-    budget_bytes: u64,
+/// What a scan may take, and when it ends.
+struct Limits<'a> {
+    /// Zeros of holes that may still be hashed.
+    hole_bytes: u64,
+    memory: &'a EntryMemory,
     interrupt: &'a AtomicBool,
 }
 
 /// Reads a tar to its last byte.
-pub(crate) fn scan_tar(input: impl BufRead, interrupt: &AtomicBool) -> Result<Layer, ScanError> {
-    let mut holes = Holes {
-        budget_bytes: HOLE_BUDGET_BYTES,
+pub(crate) fn scan_tar(
+    input: impl BufRead,
+    memory: &EntryMemory,
+    interrupt: &AtomicBool,
+) -> Result<Layer, ScanError> {
+    let mut limits = Limits {
+        hole_bytes: HOLE_BUDGET_BYTES,
+        memory,
         interrupt,
     };
-    scan_with_holes(input, &mut holes)
+    scan_within(input, &mut limits)
 }
 
-fn scan_with_holes(input: impl BufRead, holes: &mut Holes<'_>) -> Result<Layer, ScanError> {
+fn scan_within(input: impl BufRead, limits: &mut Limits<'_>) -> Result<Layer, ScanError> {
     let mut input = Hashed {
         inner: input,
         hasher: Hasher::new(),
@@ -72,7 +78,7 @@ fn scan_with_holes(input: impl BufRead, holes: &mut Holes<'_>) -> Result<Layer, 
     let mut tar = TarReader::new(&mut input);
     let mut builder = LayerBuilder::default();
     while let Some(entry) = tar.next()? {
-        add(&mut builder, &mut tar, &entry, holes)?;
+        add(&mut builder, &mut tar, &entry, limits)?;
     }
     // Whatever follows the end of the archive has a part in the digest.
     io::copy(&mut input, &mut io::sink()).map_err(TarError::Io)?;
@@ -83,7 +89,7 @@ fn add(
     builder: &mut LayerBuilder,
     tar: &mut TarReader<impl BufRead>,
     entry: &tar::Entry,
-    holes: &mut Holes<'_>,
+    limits: &mut Limits<'_>,
 ) -> Result<(), ScanError> {
     let path = clean(&entry.path)?;
     let (folder, name) = split_last(&path);
@@ -112,7 +118,7 @@ fn add(
             },
         ) => EntryKind::File {
             size_bytes,
-            content: hash_body(tar, hole_bytes, holes)?,
+            content: hash_body(tar, hole_bytes, limits)?,
         },
         (None, Kind::HardLink(to)) => {
             target = clean(to)?;
@@ -127,12 +133,12 @@ fn add(
         (None, &Kind::BlockDevice(major, minor)) => EntryKind::BlockDevice { major, minor },
         (None, Kind::Fifo) => EntryKind::Fifo,
     };
-    builder.push(&Entry {
+    let entry = Entry {
         path: marker.as_ref().map_or(&path, |(hidden, _)| hidden),
         kind,
         meta: Metadata::of(entry),
-    })?;
-    Ok(())
+    };
+    Ok(builder.push_within(limits.memory, &entry)?)
 }
 
 fn clean(raw: &[u8]) -> Result<Cow<'_, [u8]>, ScanError> {
@@ -142,15 +148,15 @@ fn clean(raw: &[u8]) -> Result<Cow<'_, [u8]>, ScanError> {
 fn hash_body(
     tar: &mut TarReader<impl BufRead>,
     hole_bytes: u64,
-    holes: &mut Holes<'_>,
+    limits: &mut Limits<'_>,
 ) -> Result<ContentId, ScanError> {
     const ZEROS: [u8; 4096] = [0; 4096];
     let is_hashed_whole = hole_bytes <= MAX_HOLE_BYTES;
     if is_hashed_whole {
-        let left = holes.budget_bytes.checked_sub(hole_bytes);
-        holes.budget_bytes = left.ok_or(ScanError::Holes)?;
+        let left = limits.hole_bytes.checked_sub(hole_bytes);
+        limits.hole_bytes = left.ok_or(ScanError::Holes)?;
     }
-    let is_stopped = || holes.interrupt.load(Ordering::Relaxed);
+    let is_stopped = || limits.interrupt.load(Ordering::Relaxed);
     let mut hasher = Hasher::new();
     tar.read_body(|piece| match piece {
         Piece::Data(bytes) => hasher.update(bytes),

@@ -4,7 +4,7 @@ use super::*;
 use crate::testing::{Head, TarMaker, block, sign};
 
 fn scan(tar: &[u8]) -> Result<Layer, ScanError> {
-    scan_tar(tar, &AtomicBool::new(false))
+    scan_tar(tar, &EntryMemory::default(), &AtomicBool::new(false))
 }
 
 /// Paths and kinds, for comparison.
@@ -298,11 +298,12 @@ fn many_holes_are_too_much_together_and_end_on_request() {
             .finish()
     };
     let scan = |tar: &[u8], is_interrupted| {
-        let mut holes = Holes {
-            budget_bytes: 2000,
+        let mut limits = Limits {
+            hole_bytes: 2000,
+            memory: &EntryMemory::default(),
             interrupt: &AtomicBool::new(is_interrupted),
         };
-        scan_with_holes(tar, &mut holes)
+        scan_within(tar, &mut limits)
     };
     assert!(scan(&holes(2, "1003"), false).is_ok());
     assert!(matches!(scan(&holes(3, "1003"), false), Err(ScanError::Holes)));
@@ -378,7 +379,7 @@ fn the_same_tar_has_the_same_digests_whatever_the_buffers() {
     assert_eq!(whole.diff_id(), DiffId::of(&tar));
     for capacity in [1, 7, 512, 1000, 4096] {
         let input = io::BufReader::with_capacity(capacity, &tar[..]);
-        let layer = scan_tar(input, &AtomicBool::new(false)).unwrap();
+        let layer = scan_tar(input, &EntryMemory::default(), &AtomicBool::new(false)).unwrap();
         assert_eq!(layer, whole, "{capacity}");
     }
 }
