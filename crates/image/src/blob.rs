@@ -17,7 +17,7 @@ use crate::{
     BlobDigest, ImageError, Layer, Progress,
     decompress::{Compression, check_ratio, decompress},
     digest::Hasher,
-    layer::{ScanError, TarHash, scan_tar},
+    layer::{EntryMemory, ScanError, TarHash, scan_tar},
 };
 
 /// What is decompressed in one go.
@@ -56,6 +56,7 @@ pub(crate) struct ReadBlob<T> {
 pub(crate) fn scan_blob(
     blob: StoredBlob<'_>,
     stored: impl Read + Send,
+    memory: &EntryMemory,
     progress: &dyn Progress,
     interrupt: &AtomicBool,
 ) -> Result<ScannedBlob, ImageError> {
@@ -64,7 +65,7 @@ pub(crate) fn scan_blob(
             Some(Compression::None) => TarHash::Elsewhere,
             _ => TarHash::Here,
         };
-        scan_tar(tar, hash, interrupt)
+        scan_tar(tar, hash, memory, interrupt)
     })?;
     Ok(ScannedBlob {
         digest: read.digest,
@@ -142,6 +143,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn take_error(what: &str, error: &ScanError) -> ImageError {
     match error {
         ScanError::Stopped => ImageError::Interrupted,
+        ScanError::Full(full) => ImageError::too_large(what, full.to_string()),
         error => ImageError::corrupt(what, chain(error)),
     }
 }
@@ -308,7 +310,13 @@ mod tests {
             what: "x",
             size_bytes,
         };
-        scan_blob(blob, stored, &Silent, &AtomicBool::new(false))
+        scan_blob(
+            blob,
+            stored,
+            &EntryMemory::default(),
+            &Silent,
+            &AtomicBool::new(false),
+        )
     }
 
     fn tar() -> Vec<u8> {
@@ -379,7 +387,13 @@ mod tests {
             what: "x",
             size_bytes: stored.len() as u64,
         };
-        let outcome = scan_blob(blob, &stored[..], &Silent, &AtomicBool::new(true));
+        let outcome = scan_blob(
+            blob,
+            &stored[..],
+            &EntryMemory::default(),
+            &Silent,
+            &AtomicBool::new(true),
+        );
         assert!(matches!(outcome, Err(ImageError::Interrupted)));
     }
 }

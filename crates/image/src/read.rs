@@ -16,6 +16,7 @@ use crate::{
     blob::{ScannedBlob, StoredBlob, hash_blob, scan_blob},
     cache::{self, KnownBlob},
     decompress::{Compression, decompress},
+    layer::EntryMemory,
     manifest::media_type,
 };
 
@@ -165,13 +166,18 @@ impl<'a> Job<'a> {
         self.0[0].blob.size_bytes
     }
 
-    fn read(&self, known: &Known, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
-        let mut stored = self.0[0].read(known, options)?;
+    fn read(
+        &self,
+        known: &Known,
+        options: ReadOptions<'_>,
+        memory: &EntryMemory,
+    ) -> Result<StoredLayer, ImageError> {
+        let mut stored = self.0[0].read(known, options, memory)?;
         for holder in &self.0[1..] {
             if stored.layer.is_some() {
                 break;
             }
-            stored = holder.read(known, options)?;
+            stored = holder.read(known, options, memory)?;
         }
         Ok(stored)
     }
@@ -198,13 +204,14 @@ fn read_all(jobs: &[Job<'_>], options: ReadOptions<'_>) -> Result<Vec<Arc<Stored
         .into_iter()
         .partition(|number| claims.insert(diff_id(number)));
     first.extend(new);
-    let mut done = read_some(jobs, &first, &Known::new(), options)?;
+    let memory = EntryMemory::default();
+    let mut done = read_some(jobs, &first, &Known::new(), options, &memory)?;
     let known = done
         .iter()
         .filter(|(_, stored)| stored.layer.is_some())
         .map(|(_, stored)| (stored.diff_id, Arc::clone(stored)))
         .collect();
-    done.extend(read_some(jobs, &second, &known, options)?);
+    done.extend(read_some(jobs, &second, &known, options, &memory)?);
     drop(known);
     options.progress.finish();
     done.sort_by_key(|(number, _)| *number);
@@ -228,6 +235,7 @@ fn read_some(
     order: &[usize],
     known: &Known,
     options: ReadOptions<'_>,
+    memory: &EntryMemory,
 ) -> Result<Vec<(usize, Arc<StoredLayer>)>, ImageError> {
     let next = AtomicUsize::new(0);
     let has_failed = AtomicBool::new(false);
@@ -237,7 +245,7 @@ fn read_some(
             let Some(&number) = order.get(next.fetch_add(1, Ordering::Relaxed)) else {
                 break;
             };
-            match jobs[number].read(known, options) {
+            match jobs[number].read(known, options, memory) {
                 Ok(layer) => done.push((number, Arc::new(layer))),
                 Err(error) => {
                     has_failed.store(true, Ordering::Relaxed);
@@ -272,9 +280,14 @@ impl Holder<'_> {
         media_type::is_foreign_layer(&self.blob.media_type)
     }
 
-    fn read(self, known: &Known, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
+    fn read(
+        self,
+        known: &Known,
+        options: ReadOptions<'_>,
+        memory: &EntryMemory,
+    ) -> Result<StoredLayer, ImageError> {
         let Some(digest) = self.blob.digest else {
-            return self.read_nameless(known, options);
+            return self.read_nameless(known, options, memory);
         };
         // Of a foreign layer it matters whether it is here, however well it is known.
         if self.is_foreign() {
@@ -287,14 +300,20 @@ impl Holder<'_> {
             && let Some(layer) = cache::load_layer(options.cache, &known.diff_id)
         {
             check_size(self.image, self.blob, known.size_bytes)?;
+            self.take_memory(&layer, memory)?;
             options.progress.advance(self.blob.size_bytes);
             return Ok(self.stored(digest, known.compression, Arc::new(layer)));
         }
-        self.scan(options)
+        self.scan(options, memory)
     }
 
     /// Nobody says the digest: if the tar is known, hashing is enough to learn whether this is it.
-    fn read_nameless(self, known: &Known, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
+    fn read_nameless(
+        self,
+        known: &Known,
+        options: ReadOptions<'_>,
+        memory: &EntryMemory,
+    ) -> Result<StoredLayer, ImageError> {
         let diff_id = self.blob.diff_id;
         let read_before = known.get(&diff_id);
         let layer = match read_before {
@@ -302,8 +321,11 @@ impl Holder<'_> {
             None => cache::load_layer(options.cache, &diff_id).map(Arc::new),
         };
         let Some(layer) = layer else {
-            return self.scan(options);
+            return self.scan(options, memory);
         };
+        if read_before.is_none() {
+            self.take_memory(&layer, memory)?;
+        }
         let name = self.name();
         let digest = hash_blob(
             self.stored_blob(&name),
@@ -318,8 +340,14 @@ impl Holder<'_> {
             || cache::load_blob(options.cache, &digest).is_some_and(|known| known.diff_id == diff_id);
         match is_known_blob {
             true => Ok(self.stored(digest, self.compression()?, layer)),
-            false => self.scan(options),
+            false => self.scan(options, memory),
         }
+    }
+
+    /// For a layer that was not scanned.
+    fn take_memory(self, layer: &Layer, memory: &EntryMemory) -> Result<(), ImageError> {
+        let taken = memory.take(layer.bytes());
+        taken.map_err(|full| ImageError::too_large(&self.image.reference, full.to_string()))
     }
 
     fn name(&self) -> String {
@@ -350,14 +378,15 @@ impl Holder<'_> {
         Ok(compression)
     }
 
-    fn scan(self, options: ReadOptions<'_>) -> Result<StoredLayer, ImageError> {
+    fn scan(self, options: ReadOptions<'_>, memory: &EntryMemory) -> Result<StoredLayer, ImageError> {
         let name = self.name();
         let blob = self.stored_blob(&name);
+
         let ScannedBlob {
             digest,
             compression,
             layer,
-        } = scan_blob(blob, self.open()?, options.progress, options.interrupt)?;
+        } = scan_blob(blob, self.open()?, memory, options.progress, options.interrupt)?;
         if let Some(expected) = self.blob.digest
             && expected != digest
         {

@@ -12,7 +12,7 @@ use crate::{
     Access, BlobDigest, DiffId, Image, ImageError, Layer, LayerBlob, LoadedImage, NoCache, NoCredentials,
     Platform, ReadOptions, Reference, Registries, RegistryOptions, Silent, Source,
     decompress::decompress,
-    layer::{ScanError, TarHash, scan_tar},
+    layer::{EntryMemory, ScanError, TarHash, scan_tar},
     open_source, read_images,
 };
 
@@ -150,7 +150,12 @@ fn record(key: &str, value: &str) -> String {
 
 /// The layer that a tar is, or why it is none.
 pub(crate) fn try_scan(tar: &[u8]) -> Result<Layer, ScanError> {
-    let scanned = scan_tar(tar, TarHash::Here, &AtomicBool::new(false))?;
+    let scanned = scan_tar(
+        tar,
+        TarHash::Here,
+        &EntryMemory::default(),
+        &AtomicBool::new(false),
+    )?;
     Ok(scanned.into_layer(BlobDigest::of(b"hashed by the scan")))
 }
 

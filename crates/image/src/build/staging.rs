@@ -18,6 +18,7 @@ use super::layer::{BuildOptions, Counted, LayerWriter, build_layer};
 use crate::{
     BlobDigest, ImageError, Layer, Silent, StoredLayer,
     blob::{StoredBlob, hash_blob, scan_blob},
+    layer::EntryMemory,
 };
 
 /// Where blobs are put before, and after, an image names them.
@@ -126,7 +127,7 @@ impl Staging {
             size_bytes: layer.compressed_bytes,
         };
         let file = File::open(&path).at("open", &path)?;
-        let read = scan_blob(blob, file, &Silent, interrupt)?;
+        let read = scan_blob(blob, file, &EntryMemory::default(), &Silent, interrupt)?;
         if read.digest != layer.digest {
             return Err(ImageError::WrongDigest {
                 what,

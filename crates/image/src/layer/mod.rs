@@ -8,7 +8,7 @@ mod encode;
 mod path;
 mod scan;
 
-pub(crate) use build::LayerBuilder;
+pub(crate) use build::{EntryMemory, Full, LayerBuilder};
 pub(crate) use encode::FORMAT;
 pub(crate) use path::{clean_path, split_last};
 pub(crate) use scan::{ScanError, TarHash, hash_attributes, scan_tar};
@@ -30,28 +30,33 @@ pub struct Layer {
     /// Paths and link targets, one after the other.
     names: Vec<u8>,
     contents: Vec<ContentId>,
+    owners: Vec<Owner>,
     records: Vec<Record>,
 }
 
-/// One entry, packed: tens of millions of them must fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Record {
-    path_at: u32,
-    /// Behind the path comes the target of a link.
-    link_at: u32,
-    link_end: u32,
-    kind: RecordKind,
-    mode: u32,
+/// What few entries of a layer have for themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Owner {
     uid: u32,
     gid: u32,
-    mtime_nanoseconds: u32,
+    attributes: Option<ContentId>,
+}
+
+/// One entry, packed: millions of them must fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Record {
     mtime_seconds: i64,
     /// Length of a file; major and minor number of a device.
     size: u64,
+    /// Behind the path, until that of the next record, is the target of a link.
+    path_at: u32,
+    mtime_nanoseconds: u32,
+    owner: u32,
     /// Index of the digest of a file's bytes.
     content: u32,
-    /// Index of the digest of extended attributes.
-    attributes: u32,
+    path_length: u16,
+    mode: u16,
+    kind: RecordKind,
 }
 
 /// An index into the digests that stands for none.
@@ -186,11 +191,13 @@ impl Layer {
     /// The entry of this number, in the order of the tar.
     pub fn entry(&self, number: usize) -> Entry<'_> {
         let record = &self.records[number];
-        let name = |from: u32, to: u32| &self.names[from as usize..to as usize];
-        let target = name(record.link_at, record.link_end);
+        let end = self.records.get(number + 1).map(|next| next.path_at as usize);
+        let names = &self.names[record.path_at as usize..end.unwrap_or(self.names.len())];
+        let (path, target) = names.split_at(usize::from(record.path_length));
+        let Owner { uid, gid, attributes } = self.owners[record.owner as usize];
         let (major, minor) = ((record.size >> 32) as u32, record.size as u32);
         Entry {
-            path: name(record.path_at, record.link_at),
+            path,
             kind: match record.kind {
                 RecordKind::File => EntryKind::File {
                     size_bytes: record.size,
@@ -206,15 +213,12 @@ impl Layer {
                 RecordKind::Opaque => EntryKind::Opaque,
             },
             meta: Metadata {
-                mode: record.mode,
-                uid: record.uid,
-                gid: record.gid,
+                mode: u32::from(record.mode),
+                uid,
+                gid,
                 mtime_seconds: record.mtime_seconds,
                 mtime_nanoseconds: record.mtime_nanoseconds,
-                attributes: match record.attributes {
-                    NO_CONTENT => None,
-                    index => Some(self.contents[index as usize]),
-                },
+                attributes,
             },
         }
     }

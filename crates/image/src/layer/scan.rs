@@ -8,8 +8,7 @@ use std::{
 };
 
 use super::{
-    AUFS, Entry, EntryKind, Layer, LayerBuilder, Metadata, OPAQUE, WHITEOUT,
-    build::Full,
+    AUFS, Entry, EntryKind, EntryMemory, Full, Layer, LayerBuilder, Metadata, OPAQUE, WHITEOUT,
     path::{MAX_PATH_BYTES, PathProblem, clean_path, split_last},
 };
 use crate::{
@@ -36,7 +35,7 @@ pub(crate) enum ScanError {
     Tar(#[from] TarError),
     #[error("it has an entry {path:?}: {problem}")]
     Path { path: String, problem: PathProblem },
-    #[error("more than {0}")]
+    #[error(transparent)]
     Full(#[from] Full),
     #[error("its sparse files have more than {} GiB in holes", HOLE_BUDGET_BYTES >> 30)]
     Holes,
@@ -62,9 +61,11 @@ fn is_aufs(path: &[u8]) -> bool {
     parts.any(|part| part.starts_with(AUFS))
 }
 
-/// The zeros of holes that may still be hashed.
-struct Holes<'a> {
-    budget_bytes: u64,
+/// What a scan may take, and when it ends.
+struct Limits<'a> {
+    /// Zeros of holes that may still be hashed.
+    hole_bytes: u64,
+    memory: &'a EntryMemory,
     interrupt: &'a AtomicBool,
 }
 
@@ -97,20 +98,18 @@ impl ScannedTar {
 pub(crate) fn scan_tar(
     input: impl BufRead,
     hash: TarHash,
+    memory: &EntryMemory,
     interrupt: &AtomicBool,
 ) -> Result<ScannedTar, ScanError> {
-    let mut holes = Holes {
-        budget_bytes: HOLE_BUDGET_BYTES,
+    let mut limits = Limits {
+        hole_bytes: HOLE_BUDGET_BYTES,
+        memory,
         interrupt,
     };
-    scan_with_holes(input, hash, &mut holes)
+    scan_within(input, hash, &mut limits)
 }
 
-fn scan_with_holes(
-    input: impl BufRead,
-    hash: TarHash,
-    holes: &mut Holes<'_>,
-) -> Result<ScannedTar, ScanError> {
+fn scan_within(input: impl BufRead, hash: TarHash, limits: &mut Limits<'_>) -> Result<ScannedTar, ScanError> {
     let mut input = Hashed {
         inner: input,
         hasher: (hash == TarHash::Here).then(Hasher::new),
@@ -124,9 +123,9 @@ fn scan_with_holes(
         let path = clean(&entry.path)?;
         let (folder, name) = split_last(&path);
         if is_aufs(folder) || name.starts_with(AUFS) && name != OPAQUE {
-            put_aside_by_aufs(&mut put_aside, &mut tar, &path, &entry, holes)?;
+            put_aside_by_aufs(&mut put_aside, &mut tar, &path, &entry, limits)?;
         } else {
-            add(&mut builder, &mut tar, &path, &entry, &put_aside, holes)?;
+            add(&mut builder, &mut tar, &path, &entry, &put_aside, limits)?;
         }
     }
     // Whatever follows the end of the archive has a part in the digest.
@@ -144,7 +143,7 @@ fn put_aside_by_aufs(
     tar: &mut TarReader<impl BufRead>,
     path: &[u8],
     entry: &tar::Entry,
-    holes: &mut Holes<'_>,
+    limits: &mut Limits<'_>,
 ) -> Result<(), ScanError> {
     if let Kind::File {
         size_bytes,
@@ -153,7 +152,7 @@ fn put_aside_by_aufs(
         && split_last(path).0 == AUFS_LINKS
         && put_aside.len() < MAX_PUT_ASIDE
     {
-        let content = hash_body(tar, hole_bytes, holes)?;
+        let content = hash_body(tar, hole_bytes, limits)?;
         let kind = EntryKind::File { size_bytes, content };
         put_aside.insert(path.to_vec(), (kind, Metadata::of(entry)));
     }
@@ -166,7 +165,7 @@ fn add(
     path: &[u8],
     entry: &tar::Entry,
     put_aside: &PutAside,
-    holes: &mut Holes<'_>,
+    limits: &mut Limits<'_>,
 ) -> Result<(), ScanError> {
     let (folder, name) = split_last(path);
     let marker = match name {
@@ -194,7 +193,7 @@ fn add(
             },
         ) => EntryKind::File {
             size_bytes,
-            content: hash_body(tar, hole_bytes, holes)?,
+            content: hash_body(tar, hole_bytes, limits)?,
         },
         (None, Kind::HardLink(to)) => {
             target = clean(to)?;
@@ -215,12 +214,12 @@ fn add(
         (None, &Kind::BlockDevice(major, minor)) => EntryKind::BlockDevice { major, minor },
         (None, Kind::Fifo) => EntryKind::Fifo,
     };
-    builder.push(&Entry {
+    let entry = Entry {
         path: marker.as_ref().map_or(path, |(hidden, _)| hidden),
         kind,
         meta,
-    })?;
-    Ok(())
+    };
+    Ok(builder.push_within(limits.memory, &entry)?)
 }
 
 fn clean(raw: &[u8]) -> Result<Cow<'_, [u8]>, ScanError> {
@@ -230,15 +229,15 @@ fn clean(raw: &[u8]) -> Result<Cow<'_, [u8]>, ScanError> {
 fn hash_body(
     tar: &mut TarReader<impl BufRead>,
     hole_bytes: u64,
-    holes: &mut Holes<'_>,
+    limits: &mut Limits<'_>,
 ) -> Result<ContentId, ScanError> {
     const ZEROS: [u8; 4096] = [0; 4096];
     let is_hashed_whole = hole_bytes <= MAX_HOLE_BYTES;
     if is_hashed_whole {
-        let left = holes.budget_bytes.checked_sub(hole_bytes);
-        holes.budget_bytes = left.ok_or(ScanError::Holes)?;
+        let left = limits.hole_bytes.checked_sub(hole_bytes);
+        limits.hole_bytes = left.ok_or(ScanError::Holes)?;
     }
-    let is_stopped = || holes.interrupt.load(Ordering::Relaxed);
+    let is_stopped = || limits.interrupt.load(Ordering::Relaxed);
     let mut hasher = Hasher::new();
     tar.read_body(|piece| match piece {
         Piece::Data(bytes) => hasher.update(bytes),

@@ -40,6 +40,8 @@ pub struct WastedFile {
 impl ImageMetrics {
     /// Counts one image.
     pub fn of(loaded: &LoadedImage) -> Result<Self, ImageError> {
+        // First: what it needs is gone before the tree needs memory.
+        let dive = DiveMetrics::of(loaded.layers.iter().map(|stored| stored.layer.as_deref()));
         let tree = loaded.tree()?;
         let foreign = || loaded.layers.iter().filter(|stored| stored.layer.is_none());
         let wasted = tree.hidden_files().iter().filter_map(|hidden| {
@@ -65,7 +67,7 @@ impl ImageMetrics {
             wasted_files,
             foreign_layers: foreign().count() as u64,
             foreign_bytes: sum(foreign().map(|stored| stored.compressed_bytes)),
-            dive: DiveMetrics::of(loaded.layers.iter().map(|stored| stored.layer.as_deref())),
+            dive,
         })
     }
 

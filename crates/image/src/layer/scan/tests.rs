@@ -304,11 +304,12 @@ fn many_holes_are_too_much_together_and_end_on_request() {
             .finish()
     };
     let scan = |tar: &[u8], is_interrupted| {
-        let mut holes = Holes {
-            budget_bytes: 2000,
+        let mut limits = Limits {
+            hole_bytes: 2000,
+            memory: &EntryMemory::default(),
             interrupt: &AtomicBool::new(is_interrupted),
         };
-        scan_with_holes(tar, TarHash::Here, &mut holes)
+        scan_within(tar, TarHash::Here, &mut limits)
     };
     assert!(scan(&holes(2, "1003"), false).is_ok());
     assert!(matches!(scan(&holes(3, "1003"), false), Err(ScanError::Holes)));
@@ -384,7 +385,8 @@ fn the_same_tar_has_the_same_digests_whatever_the_buffers() {
     assert_eq!(whole.diff_id(), DiffId::of(&tar));
     for capacity in [1, 7, 512, 1000, 4096] {
         let input = io::BufReader::with_capacity(capacity, &tar[..]);
-        let scanned = scan_tar(input, TarHash::Here, &AtomicBool::new(false)).unwrap();
+        let memory = EntryMemory::default();
+        let scanned = scan_tar(input, TarHash::Here, &memory, &AtomicBool::new(false)).unwrap();
         let layer = scanned.into_layer(BlobDigest::of(b""));
         assert_eq!(layer, whole, "{capacity}");
     }
@@ -455,7 +457,7 @@ proptest! {
 
 #[test]
 fn owners_beyond_four_bytes_are_an_error_and_not_somebody_else() {
-    let refused = |tar: TarMaker| scan_tar(&tar.finish()[..], &AtomicBool::new(false)).is_err();
+    let refused = |tar: TarMaker| scan(&tar.finish()).is_err();
     let pax = |value: &str| TarMaker::new().pax(&[("uid", value)]).file("x", b"");
     assert!(!refused(pax("4294967295")));
     assert!(refused(pax("4294967296")));
