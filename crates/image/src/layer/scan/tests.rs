@@ -455,7 +455,8 @@ proptest! {
 
 #[test]
 fn owners_beyond_four_bytes_are_an_error_and_not_somebody_else() {
-    let refused = |tar: TarMaker| scan_tar(&tar.finish()[..], &AtomicBool::new(false)).is_err();
+    let refused =
+        |tar: TarMaker| scan_tar(&tar.finish()[..], TarHash::Here, &AtomicBool::new(false)).is_err();
     let pax = |value: &str| TarMaker::new().pax(&[("uid", value)]).file("x", b"");
     assert!(!refused(pax("4294967295")));
     assert!(refused(pax("4294967296")));
