@@ -5,7 +5,9 @@ use headstart_image::{
     LoadedImage, Source,
     build::Times,
     metrics::{Pull, pull_bytes, pulls, rollout},
-    plan::{LayersPlan, PlanOptions, PlannedBuild, ignore_rules, measure_plan, places, plan_layers},
+    plan::{
+        LayersPlan, PlanOptions, PlannedBuild, PlannedKind, ignore_rules, measure_plan, places, plan_layers,
+    },
 };
 use serde::Serialize;
 
@@ -161,7 +163,7 @@ struct ImageDocument<'a> {
     kept_layers: usize,
     /// Numbers in `layers`.
     new_layers: &'a [usize],
-    /// Lines that make such layers of a stage `files`; of a layer that is scattered too widely there is none.
+    /// Lines that make such layers of a stage `files`, one for each; none where a layer is scattered too widely for one.
     dockerfile: Vec<String>,
     /// Rules for `.dockerignore`, with what they save.
     ignore: Vec<IgnoreDocument>,
@@ -232,8 +234,9 @@ impl Planned {
                 dockerfile: planned
                     .layers
                     .iter()
-                    .filter_map(|&layer| self.copy_line(layer))
-                    .collect(),
+                    .map(|&layer| self.copy_line(layer))
+                    .collect::<Option<_>>()
+                    .unwrap_or_default(),
                 ignore: ignore_rules(before)?
                     .into_iter()
                     .map(|rule| IgnoreDocument {
@@ -276,14 +279,17 @@ impl Planned {
         })
     }
 
-    /// The line of a Dockerfile that takes a layer's files from the stage that has them all.
+    /// The line of a Dockerfile that takes a layer's files from the stage that has them all; none that deletes something.
     fn copy_line(&self, layer: usize) -> Option<String> {
         let places = places(&self.plan, layer);
+        let mut entries = self.plan.layers[layer].entries.iter();
+        let hides = entries.any(|entry| entry.kind == PlannedKind::Whiteout);
         let is_plain = |path: &[u8]| {
             path.iter()
                 .all(|byte| byte.is_ascii_graphic() && !b"\"'\\$*?[]".contains(byte))
         };
-        if places.is_empty()
+        if hides
+            || places.is_empty()
             || places.len() > MOST_COPIED
             || !places.iter().all(|place| is_plain(&place.path))
         {
@@ -378,7 +384,19 @@ fn print(ui: &Ui, document: &Document<'_>) -> Result<(), CommandError> {
     ]);
     ui.answer("\nRollouts")?;
     ui.answer_table(&table)?;
-    document.images.iter().try_for_each(|image| advise(ui, image))
+    document.images.iter().try_for_each(|image| advise(ui, image))?;
+    let without = document.images.iter().filter(|image| image.dockerfile.is_empty());
+    let without: Vec<_> = without
+        .filter(|image| !image.new_layers.is_empty())
+        .map(|image| image.reference)
+        .collect();
+    if without.is_empty() {
+        return Ok(());
+    }
+    ui.answer(format_args!(
+        "\nNo lines of a Dockerfile make these layers, headstart layers build --plan does: {}",
+        crate::ui::clean(&without.join(", "))
+    ))
 }
 
 /// What to change where the image is built.
