@@ -16,7 +16,7 @@ const PACKAGE: &str =
     "{\"name\":\"demo\",\"version\":\"1.0.0\",\"private\":true,\"dependencies\":{\"is-number\":\"7.0.0\"}}\n";
 
 /// What package managers need beside `PATH` and `HOME` to reach their registries and toolchains.
-fn network(home: &Path) -> Vec<(OsString, OsString)> {
+pub(crate) fn network(home: &Path) -> Vec<(OsString, OsString)> {
     let mut variables: Vec<_> = env::vars_os()
         .filter(|(name, _)| {
             let name = name.to_string_lossy().to_lowercase();

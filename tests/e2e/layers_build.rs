@@ -34,13 +34,13 @@ fn accepted(env: &TestEnv, image: &str) -> String {
         .to_owned()
 }
 
-/// The paths below `/` that the shell needs: the program, its libraries, and the links they are found through.
-fn shell_files() -> Vec<String> {
-    let shell = fs::canonicalize("/bin/sh").unwrap();
-    let listed = Command::new("ldd").arg(&shell).output().unwrap();
+/// The paths below `/` that a program needs: itself, its libraries, and the links they are found through.
+pub(crate) fn program_files(program: &Path) -> Vec<String> {
+    let program = fs::canonicalize(program).unwrap();
+    let listed = Command::new("ldd").arg(&program).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
-    let mut paths = vec![shell.clone()];
+    let mut paths = vec![program];
     for library in libraries.map(Path::new) {
         let folder = fs::canonicalize(library.parent().unwrap()).unwrap();
         paths.push(folder.join(library.file_name().unwrap()));
@@ -63,7 +63,7 @@ fn a_program_of_an_image_built_of_a_list_of_files_runs() {
         return;
     }
     let env = machine();
-    fs::write(env.path("list"), shell_files().join("\0")).unwrap();
+    fs::write(env.path("list"), program_files(Path::new("/bin/sh")).join("\0")).unwrap();
     fs::create_dir(env.path("app")).unwrap();
     fs::write(env.path("app/hello.sh"), "echo \"hello from $0\"\n").unwrap();
     let shell = fs::canonicalize("/bin/sh").unwrap();
@@ -130,7 +130,7 @@ fn noise(seed: u32, length: usize) -> Vec<u8> {
     steps.take(length).collect()
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output().unwrap();
     id.stdout.trim_ascii() == b"0"
 }

@@ -23,6 +23,7 @@ mod layers;
 mod layers_build;
 mod layers_html;
 mod layers_metrics;
+mod layers_services;
 mod mount;
 mod outage;
 mod output;

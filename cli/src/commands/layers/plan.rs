@@ -3,8 +3,11 @@
 use clap::Args;
 use headstart_image::{
     LoadedImage, Source,
+    build::Times,
     metrics::{Pull, pull_bytes, pulls, rollout},
-    plan::{LayersPlan, PlanOptions, PlannedBuild, ignore_rules, measure_plan, places, plan_layers},
+    plan::{
+        LayersPlan, PlanOptions, PlannedBuild, PlannedKind, ignore_rules, measure_plan, places, plan_layers,
+    },
 };
 use serde::Serialize;
 
@@ -68,6 +71,9 @@ pub(super) struct Planned {
 /// Shared layers, unless told otherwise: with those of the base and the image's own far below what runtimes stack.
 const MAX_SHARED_LAYERS: usize = 16;
 
+/// Bytes that other options would save, of which a user should hear.
+const WORTH_SAYING: u64 = 1 << 20;
+
 impl FleetArgs {
     /// Whether anything was said.
     pub(super) fn is_given(&self) -> bool {
@@ -92,6 +98,7 @@ impl FleetArgs {
             times: make.times(context, TimesArg::Keep)?,
         };
         let plan = plan_layers(&images, &have, options)?;
+        hint_at_times(ui, &images, &have, options, &plan)?;
         Ok(Planned {
             sources,
             images,
@@ -99,6 +106,28 @@ impl FleetArgs {
             plan,
         })
     }
+}
+
+/// Package managers give files the time of their installation: says so where that keeps much apart.
+fn hint_at_times(
+    ui: &Ui,
+    images: &[LoadedImage],
+    have: &[LoadedImage],
+    options: PlanOptions,
+    plan: &LayersPlan,
+) -> Result<(), CommandError> {
+    if options.times == Times::Keep {
+        let times = Times::Fixed(0);
+        let fixed = plan_layers(images, have, PlanOptions { times, ..options })?;
+        let more = fixed.saved_bytes().saturating_sub(plan.saved_bytes());
+        if more >= WORTH_SAYING {
+            ui.status(format_args!(
+                "Hint: {} of files are the same in several images but for their times; --times fixed shares them",
+                bytes(more)
+            ));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn run(ui: &Ui, context: &Context, args: PlanArgs) -> Result<(), CommandError> {
@@ -134,7 +163,7 @@ struct ImageDocument<'a> {
     kept_layers: usize,
     /// Numbers in `layers`.
     new_layers: &'a [usize],
-    /// Lines that make such layers of a stage `files`; of a layer that is scattered too widely there is none.
+    /// Lines that make such layers of a stage `files`, one for each; none where a layer is scattered too widely for one.
     dockerfile: Vec<String>,
     /// Rules for `.dockerignore`, with what they save.
     ignore: Vec<IgnoreDocument>,
@@ -205,8 +234,9 @@ impl Planned {
                 dockerfile: planned
                     .layers
                     .iter()
-                    .filter_map(|&layer| self.copy_line(layer))
-                    .collect(),
+                    .map(|&layer| self.copy_line(layer))
+                    .collect::<Option<_>>()
+                    .unwrap_or_default(),
                 ignore: ignore_rules(before)?
                     .into_iter()
                     .map(|rule| IgnoreDocument {
@@ -249,14 +279,17 @@ impl Planned {
         })
     }
 
-    /// The line of a Dockerfile that takes a layer's files from the stage that has them all.
+    /// The line of a Dockerfile that takes a layer's files from the stage that has them all; none that deletes something.
     fn copy_line(&self, layer: usize) -> Option<String> {
         let places = places(&self.plan, layer);
+        let mut entries = self.plan.layers[layer].entries.iter();
+        let hides = entries.any(|entry| entry.kind == PlannedKind::Whiteout);
         let is_plain = |path: &[u8]| {
             path.iter()
                 .all(|byte| byte.is_ascii_graphic() && !b"\"'\\$*?[]".contains(byte))
         };
-        if places.is_empty()
+        if hides
+            || places.is_empty()
             || places.len() > MOST_COPIED
             || !places.iter().all(|place| is_plain(&place.path))
         {
@@ -351,7 +384,19 @@ fn print(ui: &Ui, document: &Document<'_>) -> Result<(), CommandError> {
     ]);
     ui.answer("\nRollouts")?;
     ui.answer_table(&table)?;
-    document.images.iter().try_for_each(|image| advise(ui, image))
+    document.images.iter().try_for_each(|image| advise(ui, image))?;
+    let without = document.images.iter().filter(|image| image.dockerfile.is_empty());
+    let without: Vec<_> = without
+        .filter(|image| !image.new_layers.is_empty())
+        .map(|image| image.reference)
+        .collect();
+    if without.is_empty() {
+        return Ok(());
+    }
+    ui.answer(format_args!(
+        "\nNo lines of a Dockerfile make these layers, headstart layers build --plan does: {}",
+        crate::ui::clean(&without.join(", "))
+    ))
 }
 
 /// What to change where the image is built.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{ImageError, LoadedImage, Tree, build::merge, layer::clean_path};
+use crate::{HistoryStep, ImageConfig, ImageError, LoadedImage, Tree, build::merge, layer::clean_path};
 
 /// A rule for `.dockerignore`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +43,7 @@ pub fn ignore_rules(image: &LoadedImage) -> Result<Vec<IgnoreRule>, ImageError> 
     let mut rules: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
     for hidden in finished.hidden_files() {
         let number = hidden.file.layer as usize;
-        let step = image.image.config.step_of(number);
-        let Some(folder) = step.and_then(|step| copied_to(&step.created_by)) else {
+        let Some(folder) = copied_to(&image.image.config, number) else {
             continue;
         };
         let Some(layer) = image.layers[number].layer.as_deref() else {
@@ -72,18 +71,35 @@ pub fn ignore_rules(image: &LoadedImage) -> Result<Vec<IgnoreRule>, ImageError> 
     Ok(rules)
 }
 
-/// The folder of `COPY . FOLDER # buildkit`.
-fn copied_to(created_by: &str) -> Option<Vec<u8>> {
-    let words: Vec<_> = created_by
+/// The folder of the `COPY . FOLDER # buildkit` that made a layer.
+fn copied_to(config: &ImageConfig, layer: usize) -> Option<Vec<u8>> {
+    let made_layers = config.history.iter().enumerate();
+    let (at, step) = made_layers.filter(|(_, step)| !step.empty_layer).nth(layer)?;
+    let words: Vec<_> = step
+        .created_by
         .strip_suffix("# buildkit")?
         .split_whitespace()
+        .filter(|word| !word.starts_with("--"))
         .collect();
-    match words[..] {
-        ["COPY", "." | "./", folder] if folder.starts_with('/') => clean_path(folder.as_bytes())
-            .ok()
-            .map(|folder| folder.into_owned()),
-        _ => None,
+    let ["COPY", "." | "./", folder] = words[..] else {
+        return None;
+    };
+    let mut path = Vec::new();
+    if !folder.starts_with('/') {
+        path = working_folder(&config.history[..at])?.as_bytes().to_vec();
+        path.push(b'/');
     }
+    path.extend_from_slice(folder.as_bytes());
+    Some(clean_path(&path).ok()?.into_owned())
+}
+
+/// The folder of the last `WORKDIR`, if it says it whole.
+fn working_folder(history: &[HistoryStep]) -> Option<&str> {
+    let mut folders = history
+        .iter()
+        .rev()
+        .filter_map(|step| step.created_by.strip_prefix("WORKDIR "));
+    folders.next().filter(|folder| folder.starts_with('/'))
 }
 
 /// The shortest beginning of `below` that is not in the finished file system any more.
@@ -101,10 +117,7 @@ fn topmost_gone<'p>(finished: &Tree<'_>, folder: &[u8], below: &'p [u8]) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        HistoryStep,
-        testing::{MemoryImage, TarMaker, read},
-    };
+    use crate::testing::{MemoryImage, TarMaker, read};
 
     #[test]
     fn a_pattern_means_the_path_and_no_other() {
@@ -148,15 +161,26 @@ mod tests {
             .finish();
         let mut images = read(&[MemoryImage::source("x", vec![copied, deleted])]).unwrap();
         assert_eq!(ignore_rules(&images[0]).unwrap(), [], "history does not tell");
-        images[0].image.config.history = vec![HistoryStep {
-            created_by: "COPY . /app # buildkit".to_owned(),
-            empty_layer: false,
-        }];
-        let rules = ignore_rules(&images[0]).unwrap();
-        let rules: Vec<_> = rules
-            .iter()
-            .map(|rule| (&rule.path[..], rule.wasted_bytes))
-            .collect();
-        assert_eq!(rules, [(&b".git"[..], 1000), (b"src/old", 10)]);
+        let step = |created_by: &str, empty_layer| HistoryStep {
+            created_by: created_by.to_owned(),
+            empty_layer,
+        };
+        let mut rules_of = |history: &[HistoryStep]| {
+            images[0].image.config.history = history.to_vec();
+            let rules = ignore_rules(&images[0]).unwrap();
+            let rules = rules.into_iter().map(|rule| (rule.path, rule.wasted_bytes));
+            rules.collect::<Vec<_>>()
+        };
+        let expected = [(b".git".to_vec(), 1000), (b"src/old".to_vec(), 10)];
+        assert_eq!(rules_of(&[step("COPY . /app # buildkit", false)]), expected);
+        let working_folder = step("WORKDIR /app", true);
+        let copy = step("COPY --chown=node:node . . # buildkit", false);
+        assert_eq!(rules_of(&[working_folder.clone(), copy.clone()]), expected);
+        assert_eq!(
+            rules_of(std::slice::from_ref(&copy)),
+            [],
+            "a folder that nobody named"
+        );
+        assert_eq!(rules_of(&[step("WORKDIR app", true), copy]), []);
     }
 }

@@ -117,6 +117,16 @@ pub enum PlannedKind {
     Whiteout,
 }
 
+impl LayersPlan {
+    /// Bytes of files that are pulled once instead of once for each image.
+    pub fn saved_bytes(&self) -> u64 {
+        let shared = self.layers.iter();
+        shared
+            .map(|layer| layer.file_bytes().saturating_mul(layer.images.len() as u64 - 1))
+            .fold(0, u64::saturating_add)
+    }
+}
+
 impl PlannedLayer {
     /// Bytes of its files.
     pub fn file_bytes(&self) -> u64 {
