@@ -22,8 +22,14 @@ use crate::{
     support::{dead_address, has_programs, run_program},
 };
 
-/// Name, dependencies, and a program that answers at `$PORT`.
-const SERVICES: [(&str, &[(&str, &str)], &str); 3] = [
+/// Name, dependencies with their versions, and a program that answers at `$PORT`.
+type Service = (
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+);
+
+const SERVICES: [Service; 3] = [
     (
         "web",
         &[("express", "4.21.2"), ("ms", "2.1.3")],
