@@ -21,6 +21,7 @@ mod deps;
 mod interruption;
 mod layers;
 mod layers_build;
+mod layers_hostile;
 mod layers_html;
 mod layers_metrics;
 mod layers_services;

@@ -117,6 +117,16 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_is_too_large_is_refused_before_there_is_memory_for_it() {
+        // A frame of no bytes that asks for so many to look back on.
+        let frame = |log: u8| [0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3, 1, 0, 0];
+        assert_eq!(read(&frame(27)).unwrap(), b"");
+        for log in [28, 31, 41] {
+            assert!(read(&frame(log)).is_err(), "{log}");
+        }
+    }
+
+    #[test]
     fn what_is_cut_off_is_an_error() {
         let stored = [gzip(&[7; 1000]), zstd::bulk::compress(&[7; 1000], 1).unwrap()];
         for bytes in stored {

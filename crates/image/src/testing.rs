@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write as _},
     num::NonZero,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
 };
 
 use flate2::{Compression, write::GzEncoder};
@@ -228,13 +228,18 @@ pub(crate) fn open(reference: &Reference) -> Box<dyn Source> {
 
 /// A way to registries that nobody goes.
 pub(crate) fn access() -> Access {
-    let options = RegistryOptions {
-        credentials: Box::new(NoCredentials),
-        plain_http: Vec::new(),
-        interrupt: Arc::default(),
-    };
+    // Made once: it reads the certificates of the system.
+    static REGISTRIES: OnceLock<Arc<Registries>> = OnceLock::new();
+    let registries = REGISTRIES.get_or_init(|| {
+        let options = RegistryOptions {
+            credentials: Box::new(NoCredentials),
+            plain_http: Vec::new(),
+            interrupt: Arc::default(),
+        };
+        Arc::new(Registries::new(options).unwrap())
+    });
     Access {
-        registries: Arc::new(Registries::new(options).unwrap()),
+        registries: Arc::clone(registries),
         docker_socket: "none".into(),
         interrupt: Arc::default(),
     }

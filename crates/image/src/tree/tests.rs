@@ -147,6 +147,23 @@ fn a_hard_link_keeps_content_alive() {
 }
 
 #[test]
+fn hard_links_in_a_circle_keep_what_was_there() {
+    let layers = [
+        layer(TarMaker::new().file("a", b"123")),
+        layer(
+            TarMaker::new()
+                .hard_link("a", "b")
+                .hard_link("b", "a")
+                .hard_link("c", "d")
+                .hard_link("d", "c"),
+        ),
+    ];
+    let tree = merge(&layers);
+    assert_eq!(paths(&tree), ["a:1", "b:1", "c:1", "d:1"]);
+    assert_eq!(hidden(&tree), [(0, 1, HiddenHow::Overwritten)]);
+}
+
+#[test]
 fn parents_that_are_links_are_followed_inside_of_the_image() {
     let layers = [
         layer(

@@ -364,6 +364,49 @@ fn tricks_are_refused() {
                 .file("x", &[b'9'; 600]),
         ),
         ("NUL", TarMaker::new().pax(&[("path", "a\0b")]).file("x", b"")),
+        ("longer than 4096", {
+            let name = "n".repeat(64 << 10);
+            let head = Head {
+                name: "././@LongLink",
+                flag: b'L',
+                size: name.len() as u64,
+                ..Head::default()
+            };
+            TarMaker::new().head(&head).body(name.as_bytes()).file("y", b"")
+        }),
+        (
+            "longer than 4096",
+            TarMaker::new()
+                .pax(&[("linkpath", &"n".repeat(64 << 10))])
+                .symlink("x", "y"),
+        ),
+        (
+            "middle of an entry",
+            TarMaker::new()
+                .pax(&[("size", "9223372036854775808")])
+                .file("x", b"abc"),
+        ),
+        (
+            "middle of an entry",
+            TarMaker::new()
+                .pax(&[("size", "18446744073709551615")])
+                .file("x", b"abc"),
+        ),
+        (
+            "a number is none",
+            TarMaker::new()
+                .pax(&[("size", "18446744073709551616")])
+                .file("x", b"abc"),
+        ),
+        ("size is not a number", {
+            let mut head = block(&Head {
+                name: "x",
+                ..Head::default()
+            });
+            head[124..136].fill(0xff);
+            sign(&mut head);
+            TarMaker::new().raw(&head)
+        }),
     ] {
         let error = scan(&tar.finish()).map(drop).unwrap_err();
         let text = format!(

@@ -5,6 +5,7 @@ mod cached;
 mod daemon;
 mod fleet;
 mod foreign;
+mod hostile;
 mod layouts;
 mod platforms;
 
@@ -21,11 +22,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    LayerCache, LoadedImage, NoCache, NoCredentials, ReadOptions, RegistryOptions, Silent,
+    LayerCache, LoadedImage, NoCache, ReadOptions, Silent,
     manifest::media_type,
     metrics::{FleetMetrics, ImageMetrics, pull_bytes, pulls, rollout},
     read_images,
-    testing::{TarMaker, gzip},
+    testing::{TarMaker, access, gzip},
 };
 
 /// An OCI layout in the making.
@@ -93,19 +94,6 @@ fn plain(layout: &Layout, tar: TarMaker) -> (Vec<u8>, Value) {
     let tar = tar.finish();
     let blob = layout.blob(&tar, media_type::OCI_LAYER);
     (tar, blob)
-}
-
-fn access() -> Access {
-    let options = RegistryOptions {
-        credentials: Box::new(NoCredentials),
-        plain_http: Vec::new(),
-        interrupt: Arc::default(),
-    };
-    Access {
-        registries: Arc::new(Registries::new(options).unwrap()),
-        docker_socket: PathBuf::from("/nonexistent/docker.sock"),
-        interrupt: Arc::default(),
-    }
 }
 
 fn read_with(names: &[String], cache: &dyn LayerCache) -> Result<Vec<LoadedImage>, ImageError> {
