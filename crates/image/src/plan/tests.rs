@@ -117,7 +117,6 @@ fn a_change_of_code_moves_the_layer_of_the_code_only() {
     let library = noise(2, 200_000);
     let image = |name: &str, seed: u32, version: u64| {
         let dependencies = TarMaker::new()
-            .head(&folder("app/", 1))
             .head(&folder("app/deps/", 1))
             .file("app/deps/shared", &library)
             .file("app/deps/own", &noise(seed, 100_000));

@@ -65,16 +65,14 @@ impl<'a> View<'a> {
         Some(folder_entry(path, meta, times))
     }
 
-    /// Such an entry as it was before the layers above this depth: they may change it with every change of code.
+    /// Such an entry as it was before the layers above this depth, which may change it with every change of code; what nobody
+    /// said of it by then, the image's last layer mends.
     pub(super) fn folder_below(&self, path: &[u8], depth: u32, times: Times) -> Option<PlannedEntry> {
-        let finished = folder_meta(&self.finished, path)?;
+        let _ = folder_meta(&self.finished, path)?;
         let top = self.origins.get(depth as usize).copied().unwrap_or(0);
-        let said = self.folders.get(path).into_iter().flatten().rev();
-        let meta = said
-            .filter(|&&(layer, _)| layer <= top)
-            .map(|&(_, meta)| meta)
-            .next();
-        Some(folder_entry(path, meta.or(finished).unwrap_or(IMPLIED), times))
+        let mut said = self.folders.get(path).into_iter().flatten().rev();
+        let meta = said.find(|(layer, _)| *layer <= top).map(|&(_, meta)| meta);
+        Some(folder_entry(path, meta.unwrap_or(IMPLIED), times))
     }
 
     /// Markers for what the layers that stay have and the finished file system has not.
