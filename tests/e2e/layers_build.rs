@@ -310,6 +310,14 @@ fn a_spring_boot_jar_becomes_layers_that_start_java() {
     run_program(&env, "python3", &["make.py"]);
     let report = json(&env, &["layers", "jar", "one.jar", "two.jar"]);
     assert_eq!(report["jars"][0]["layered"], false);
+    let index = env
+        .run(["layers", "jar", "--propose-index", "one.jar"])
+        .success()
+        .stdout();
+    assert_eq!(report["jars"][0]["proposed_index"], index);
+    let _ = env
+        .run(["layers", "jar", "--propose-index", "one.jar", "two.jar"])
+        .code(2);
     assert_eq!(report["shared_libraries"][0]["jars"].as_array().unwrap().len(), 2);
     let build = |name: &str| {
         let (jar, output) = (format!("{name}.jar"), format!("oci:{name}:v1"));
