@@ -131,12 +131,12 @@ def frames(data):
 # --- images ------------------------------------------------------------------------------------------------------------
 
 
-def manifest(layers, history=None, foreign=()):
+def manifest(layers, history=None, foreign=(), architecture="amd64"):
     """Of layers, each a tar or a pair of a tar and how it is stored."""
     pairs = [layer if isinstance(layer, tuple) else (layer, gzipped) for layer in layers]
     config = {
         "os": "linux",
-        "architecture": "amd64",
+        "architecture": architecture,
         "rootfs": {"type": "layers", "diff_ids": [digest(data) for data, _ in pairs]},
     }
     if history is not None:
@@ -215,7 +215,14 @@ def make_images():
         ),
         # Markers stand before and behind what their own layer has, which stays.
         tar(("folder", "g"), file("g/new", b"7" * 9), opaque("g"), hide("single"), file("single", b"8" * 12)),
-        tar(hide("d"), hide("e/f"), file(".wh..wh.plnk/1.2", b"AUFS"), file(".wh..wh.aufs", b"AUFS")),
+        tar(
+            hide("d"),
+            hide("e/f"),
+            file(".wh..wh.plnk/1.2", b"linked"),
+            file(".wh..wh.plnk/3.4", b"not linked"),
+            ("hard", "e/linked", ".wh..wh.plnk/1.2"),
+            file(".wh..wh.aufs", b"AUFS"),
+        ),
         tar(("folder", "d"), file("d/x", b"9" * 13), hide("d/nothing"), opaque("nowhere")),
     )
     image(
@@ -284,7 +291,7 @@ def make_images():
     image("only-markers", tar(opaque("x"), hide("y")))
     image("foreign", rich, tar(file("elsewhere", b"windows" * 100)), upper, foreign=[1])
 
-    arm = {**manifest([tar(file("arm", b"arm"))]), "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}}
+    arm = {**manifest([tar(file("arm", b"arm"))], architecture="arm64"), "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}}
     amd = {**manifest([rich, tar(file("amd", b"amd"))]), "platform": {"os": "linux", "architecture": "amd64"}}
     attestation = {**manifest([]), "platform": {"os": "unknown", "architecture": "unknown"}}
     index = {"schemaVersion": 2, "manifests": [attestation, arm, amd]}

@@ -188,8 +188,14 @@ def parts(name):
     return tuple(found)
 
 
+def is_aufs(name):
+    return name.startswith(b".wh..wh.") and name != b".wh..wh..opq"
+
+
 def read_tar(data):
     entries = []
+    # What AUFS put aside: hard links lead to it.
+    aside = {}
     # Some tools do not close their tars: tarfile wants an end.
     with tarfile.open(fileobj=io.BytesIO(data + bytes(1024)), mode="r:") as tar:
         for member in tar:
@@ -197,13 +203,13 @@ def read_tar(data):
             name = path[-1] if path else b""
             if name == b".wh..wh..opq":
                 entries.append(Entry("opaque", path[:-1]))
-            elif name.startswith(b".wh..wh."):
-                pass
+            elif any(map(is_aufs, path)):
+                if member.isreg() and path[:-1] == (b".wh..wh.plnk",):
+                    aside[path] = tar.extractfile(member).read()
             elif name.startswith(b".wh."):
                 entries.append(Entry("whiteout", path[:-1] + (name.removeprefix(b".wh."),)))
-            elif member.isreg():
-                body = tar.extractfile(member).read()
-                assert len(body) == member.size
+            elif member.isreg() or member.islnk() and parts(member.linkname) in aside:
+                body = tar.extractfile(member).read() if member.isreg() else aside[parts(member.linkname)]
                 entries.append(Entry("file", path, len(body), sha256(body)))
             elif member.islnk():
                 entries.append(Entry("hard link", path, said=parts(member.linkname)))

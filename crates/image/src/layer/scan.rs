@@ -25,8 +25,9 @@ const HOLE_BUDGET_BYTES: u64 = 16 << 30;
 
 /// Where AUFS puts files aside that have several names.
 const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
-/// The most of them that are remembered.
+/// The most of them that are remembered, and the longest of their names: AUFS calls them by numbers.
 const MAX_PUT_ASIDE: usize = 65_536;
+const MAX_PUT_ASIDE_NAME: usize = 255;
 
 /// Why a tar is no layer.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +152,7 @@ fn put_aside_by_aufs(
     } = entry.kind
         && split_last(path).0 == AUFS_LINKS
         && put_aside.len() < MAX_PUT_ASIDE
+        && split_last(path).1.len() <= MAX_PUT_ASIDE_NAME
     {
         let content = hash_body(tar, hole_bytes, limits)?;
         let kind = EntryKind::File { size_bytes, content };

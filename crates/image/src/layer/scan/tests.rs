@@ -125,6 +125,23 @@ fn markers_hide_and_leftovers_of_aufs_are_ignored() {
 }
 
 #[test]
+fn names_no_aufs_gives_are_not_remembered() {
+    let listing = |name: &str| {
+        let aside = format!(".wh..wh.plnk/{name}");
+        listing(
+            TarMaker::new()
+                .pax(&[("path", &aside)])
+                .file("x", b"12")
+                .pax(&[("linkpath", &aside)])
+                .hard_link("y", ""),
+        )
+    };
+    assert_eq!(listing("12.34"), ["y file 2"]);
+    let long = "9".repeat(256);
+    assert_eq!(listing(&long), [format!("y = .wh..wh.plnk/{long}")]);
+}
+
+#[test]
 fn long_names_and_sizes_come_from_pax_and_gnu() {
     let long = format!("{}/{}", "d".repeat(150), "f".repeat(150));
     let pax = TarMaker::new()
