@@ -16,6 +16,7 @@ use headstart_image::{
     LoadedImage,
     metrics::{FleetMetrics, ImageMetrics, Pull, pull_bytes, pulls, rollout},
 };
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 
 use super::{document::Document, limits::LimitArgs, report, report_html, sources::SourceArgs};
 use crate::{context::Context, error::CommandError, ui::Ui};
@@ -137,17 +138,17 @@ impl Given {
 
 impl Analysis {
     pub(super) fn of(images: Vec<LoadedImage>, have: Vec<LoadedImage>) -> Result<Self, CommandError> {
-        let metrics = images
-            .iter()
-            .map(ImageMetrics::of)
-            .collect::<Result<Vec<_>, _>>()?;
+        let (metrics, fleet) = rayon::join(
+            || images.par_iter().map(ImageMetrics::of).collect::<Result<_, _>>(),
+            || FleetMetrics::of(&images, NAMED_DUPLICATES),
+        );
         let given = (!have.is_empty()).then(|| Given {
             bytes: images.iter().map(|image| pull_bytes(image, &have)).collect(),
             have,
         });
         Ok(Analysis {
-            metrics,
-            fleet: FleetMetrics::of(&images, NAMED_DUPLICATES),
+            metrics: metrics?,
+            fleet,
             pulls: pulls(&images),
             rollout: rollout(&images),
             given,

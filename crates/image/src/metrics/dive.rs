@@ -6,11 +6,11 @@
 
 use std::{
     cmp::Ordering,
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     ops::Bound,
 };
 
-use crate::{Entry, EntryKind, Layer};
+use crate::{Entry, EntryKind, Layer, layer::split_last};
 
 /// dive's numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,8 +104,14 @@ impl Path {
 /// The paths that something of the layer is below.
 fn parents(layer: &Layer) -> HashSet<&[u8]> {
     let mut parents: HashSet<&[u8]> = HashSet::new();
+    let mut before: &[u8] = b"";
     for entry in layer.entries() {
         let mut path = entry.path;
+        // Most entries follow one of the same folder.
+        let (folder, _) = split_last(path);
+        if folder == std::mem::replace(&mut before, folder) {
+            continue;
+        }
         // A marker is a leaf beside what it hides, and makes its folder none.
         while let Some(slash) = path.iter().rposition(|&byte| byte == b'/') {
             path = &path[..slash];
@@ -124,7 +130,7 @@ fn count_leaves<'a>(
     paths: &mut BTreeMap<InFolderOrder<'a>, Path>,
 ) {
     // The last of two entries of a path counts.
-    let mut leaves: BTreeMap<(&[u8], bool), Entry<'a>> = BTreeMap::new();
+    let mut leaves: HashMap<(&[u8], bool), Entry<'a>> = HashMap::new();
     for entry in layer.entries() {
         let is_whiteout = entry.kind == EntryKind::Whiteout;
         let is_leaf = is_whiteout || !parents.contains(entry.path);
