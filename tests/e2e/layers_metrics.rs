@@ -229,7 +229,9 @@ fn images_of_real_tools_are_measured_by_the_definitions() {
     args.extend(["--have", "oci:umoci:base"]);
     let _ = assert_measured_right(&env, &args);
     let Some(dive) = dive() else { return };
-    for name in names.iter().filter(|name| !name.contains("archive")) {
+    // dive reads archives of Docker's, which has no layers of zstd.
+    let comparable = |name: &&String| !name.contains("archive") && !name.contains("zstd");
+    for name in names.iter().filter(comparable) {
         assert_like_dive(&env, &dive, name);
     }
 }
