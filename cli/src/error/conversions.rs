@@ -345,7 +345,7 @@ impl From<ImageError> for CommandError {
                 Some("this is a bug in headstart or a failing disk; please report it")
             }
             ImageError::Refused { .. } => {
-                Some("log in with `docker login`, and check that the account may pull")
+                Some("log in with `docker login`, and check what the account may do there")
             }
             ImageError::Unavailable { .. } => {
                 Some("check the name, the network and the proxy, then try again")

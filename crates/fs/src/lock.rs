@@ -23,6 +23,14 @@ impl FileLock {
         Ok(FileLock { _file: file, path })
     }
 
+    /// Waits for the exclusive lock on a file that is there, and that may be somebody else's: reading it is enough.
+    pub fn exclusive_existing(path: impl Into<PathBuf>) -> Result<Self, PathError> {
+        let path = path.into();
+        let file = File::open(&path).at("open", &path)?;
+        file.lock().at("lock", &path)?;
+        Ok(FileLock { _file: file, path })
+    }
+
     /// Waits for the shared lock on `path`, creating the file.
     pub fn shared(path: impl Into<PathBuf>) -> Result<Self, PathError> {
         let path = path.into();
@@ -68,6 +76,9 @@ mod tests {
         let held = FileLock::try_exclusive(&path).unwrap().expect("nobody holds it");
         assert!(FileLock::try_exclusive(&path).unwrap().is_none());
         drop(held);
+        let read_only = FileLock::exclusive_existing(&path).unwrap();
+        assert!(FileLock::try_exclusive(&path).unwrap().is_none());
+        drop(read_only);
         assert!(FileLock::try_exclusive(&path).unwrap().is_some());
     }
 }

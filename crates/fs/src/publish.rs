@@ -2,8 +2,9 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, ErrorKind, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -39,16 +40,30 @@ pub enum Created {
 
 /// Replaces `path` by a file with `bytes`. The folder must exist.
 pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), PathError> {
-    let temp = write_temp(path, bytes, durability)?;
+    let mut temp = temp_beside(path)?;
+    temp.write_all(bytes).at("write", temp.path())?;
+    persist(temp, path, durability)
+}
+
+/// Makes `path` with `bytes` unless it exists: of two writers exactly one creates it. The folder must exist.
+pub fn create(path: &Path, bytes: &[u8], durability: Durability) -> Result<Created, PathError> {
+    let mut temp = temp_beside(path)?;
+    temp.write_all(bytes).at("write", temp.path())?;
+    sync(&temp, durability)?;
+    persist_new(temp, path)
+}
+
+/// Gives a temporary file its name, whatever has it.
+pub fn persist(temp: NamedTempFile, path: &Path, durability: Durability) -> Result<(), PathError> {
+    sync(&temp, durability)?;
     temp.persist(path)
         .map_err(|error| error.error)
         .at("rename a temporary file to", path)?;
     Ok(())
 }
 
-/// Makes `path` with `bytes` unless it exists: of two writers exactly one creates it. The folder must exist.
-pub fn create(path: &Path, bytes: &[u8], durability: Durability) -> Result<Created, PathError> {
-    let temp = write_temp(path, bytes, durability)?;
+/// The same unless the name is taken: of two writers one gives it.
+pub fn persist_new(temp: NamedTempFile, path: &Path) -> Result<Created, PathError> {
     match temp.persist_noclobber(path) {
         Ok(_) => Ok(Created::New),
         Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(Created::Existed),
@@ -58,11 +73,32 @@ pub fn create(path: &Path, bytes: &[u8], durability: Durability) -> Result<Creat
 
 /// Makes an unnamed-to-others temporary file beside `path`, for a caller that streams into it and persists it.
 pub fn temp_beside(path: &Path) -> Result<NamedTempFile, PathError> {
+    make_temp(path, &tempfile::Builder::new())
+}
+
+/// The same for what users find under the name they gave: it has the rights of the file at `path`, or of any new file.
+pub fn temp_in_place_of(path: &Path) -> Result<NamedTempFile, PathError> {
+    let mut builder = tempfile::Builder::new();
+    // Less what the umask takes away.
+    builder.permissions(Permissions::from_mode(0o666));
+    let temp = make_temp(path, &builder)?;
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        there => {
+            let rights = there.at("look at", path)?.permissions();
+            fs::set_permissions(temp.path(), rights).at("set the rights of", temp.path())?;
+        }
+    }
+    Ok(temp)
+}
+
+fn make_temp(path: &Path, builder: &tempfile::Builder<'_, '_>) -> Result<NamedTempFile, PathError> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    tempfile::Builder::new()
+    builder
+        .clone()
         .prefix(TEMP_PREFIX)
         .tempfile_in(folder)
         .at("create a temporary file in", folder)
@@ -89,13 +125,11 @@ pub fn sync_folder(folder: &Path) -> Result<(), PathError> {
     opened.sync_all().at("sync", folder)
 }
 
-fn write_temp(path: &Path, bytes: &[u8], durability: Durability) -> Result<NamedTempFile, PathError> {
-    let mut temp = temp_beside(path)?;
-    temp.write_all(bytes).at("write", temp.path())?;
-    if durability == Durability::Synced {
-        temp.as_file().sync_data().at("sync", temp.path())?;
+fn sync(temp: &NamedTempFile, durability: Durability) -> Result<(), PathError> {
+    match durability {
+        Durability::Synced => temp.as_file().sync_data().at("sync", temp.path()),
+        Durability::Cached => Ok(()),
     }
-    Ok(temp)
 }
 
 #[cfg(test)]
@@ -122,6 +156,22 @@ mod tests {
         replace(&path, b"one", Durability::Synced).unwrap();
         replace(&path, b"two", Durability::Cached).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
+    }
+
+    #[test]
+    fn what_users_find_has_the_rights_of_any_file_or_of_what_it_replaces() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (plain, path) = (dir.path().join("plain"), dir.path().join("file"));
+        fs::write(&plain, "").unwrap();
+        let put = || persist(temp_in_place_of(&path).unwrap(), &path, Durability::Synced).unwrap();
+        put();
+        assert_eq!(mode(&path), mode(&plain), "what the umask leaves");
+        for rights in [0o600, 0o640] {
+            fs::set_permissions(&path, Permissions::from_mode(rights)).unwrap();
+            put();
+            assert_eq!(mode(&path), rights);
+        }
     }
 
     #[test]

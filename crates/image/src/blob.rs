@@ -121,12 +121,23 @@ pub(crate) fn hash_blob(
     progress: &dyn Progress,
     interrupt: &AtomicBool,
 ) -> Result<BlobDigest, ImageError> {
+    copy_blob(blob, stored, progress, interrupt, |_| Ok(()))
+}
+
+/// Hashes stored bytes, and gives them to `take`: no more than there should be.
+pub(crate) fn copy_blob(
+    blob: StoredBlob<'_>,
+    stored: impl Read,
+    progress: &dyn Progress,
+    interrupt: &AtomicBool,
+    mut take: impl FnMut(&[u8]) -> Result<(), ImageError>,
+) -> Result<BlobDigest, ImageError> {
     let mut stored = Stored::new(blob, stored, progress, interrupt);
     let mut buffer = vec![0; READ_BYTES];
     loop {
         match stored.read(&mut buffer) {
             Ok(0) => return stored.finish(blob),
-            Ok(_) => {}
+            Ok(read) => take(&buffer[..read])?,
             Err(error) => return Err(read_error(blob.what, error, interrupt)),
         }
     }

@@ -46,7 +46,7 @@ pub struct LoadedImage {
 }
 
 /// A layer as it is stored and pulled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StoredLayer {
     /// Digest of the bytes as stored.
     pub digest: BlobDigest,
@@ -111,7 +111,7 @@ pub fn read_images(
 }
 
 /// A layer that was read as an image claims it to be: blobs of one digest may be claimed to be different tars, or of different
-/// lengths. What nobody could read is to each image what it says.
+/// lengths. What nobody could read is to each image what it says, and so is a media type.
 fn claimed(image: &Image, blob: &LayerBlob, read: &Arc<StoredLayer>) -> Result<Arc<StoredLayer>, ImageError> {
     if read.layer.is_none() {
         return Ok(Arc::new(StoredLayer {
@@ -124,7 +124,13 @@ fn claimed(image: &Image, blob: &LayerBlob, read: &Arc<StoredLayer>) -> Result<A
     }
     check_diff_id(image, blob, read.diff_id)?;
     check_size(image, blob, read.compressed_bytes)?;
-    Ok(Arc::clone(read))
+    match &*blob.media_type {
+        said if said.is_empty() || said == read.media_type => Ok(Arc::clone(read)),
+        said => Ok(Arc::new(StoredLayer {
+            media_type: said.to_owned(),
+            ..StoredLayer::clone(read)
+        })),
+    }
 }
 
 fn load_image(source: &dyn Source, asked: Option<&Platform>) -> Result<Image, ImageError> {
@@ -381,7 +387,6 @@ impl Holder<'_> {
     fn scan(self, options: ReadOptions<'_>, memory: &EntryMemory) -> Result<StoredLayer, ImageError> {
         let name = self.name();
         let blob = self.stored_blob(&name);
-
         let ScannedBlob {
             digest,
             compression,

@@ -1,9 +1,7 @@
 //! `headstart layers analyze`.
 
 use std::{
-    fs::{self, Permissions},
-    io::Read as _,
-    os::unix::fs::PermissionsExt as _,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -118,12 +116,12 @@ fn page_place(path: &Path) -> Result<PathBuf, CommandError> {
     }
 }
 
-/// Readers of an earlier page see that or this, never a half. It gets the rights of any new file.
+/// Readers of an earlier page see that or this, never a half.
 fn write_page(path: &Path, page: &str) -> Result<(), CommandError> {
     let place = page_place(path)?;
-    publish::replace(&place, page.as_bytes(), Durability::Synced)?;
-    let everybody = Permissions::from_mode(0o644);
-    Ok(fs::set_permissions(&place, everybody).at("let others read", &place)?)
+    let mut temp = publish::temp_in_place_of(&place)?;
+    temp.write_all(page.as_bytes()).at("write", temp.path())?;
+    Ok(publish::persist(temp, &place, Durability::Synced)?)
 }
 
 impl Given {

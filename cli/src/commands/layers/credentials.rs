@@ -30,7 +30,8 @@ impl DockerCredentials {
             Some(path) if path.exists() => {
                 let json = fs::read(&path).at("read", &path)?;
                 DockerConfig::parse(&json).map_err(|error| {
-                    CommandError::usage(format!("{} is not what Docker writes: {error}", path.display()))
+                    let sentence = format!("{} is not what Docker writes: {error}", path.display());
+                    CommandError::usage(sentence).hint("mend it, or log in again with `docker login`")
                 })?
             }
             _ => DockerConfig::default(),

@@ -414,7 +414,7 @@ fn advise(ui: &Ui, image: &ImageDocument<'_>) -> Result<(), CommandError> {
     if !image.ignore.is_empty() {
         let wasted = image.ignore.iter().map(|rule| rule.wasted_bytes).sum();
         ui.answer(format_args!(
-            "\n.dockerignore of {name}: copied and deleted again, {}",
+            "\n.dockerignore of {name}, if its COPY . is of the build context: copied and deleted again, {}",
             bytes(wasted)
         ))?;
         for rule in &image.ignore {

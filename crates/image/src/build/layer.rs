@@ -11,7 +11,7 @@ use std::{
 
 use super::compress::{Blocks, compress};
 use crate::{
-    BlobDigest, Compression, DiffId, Entry, EntryKind, ImageError, Metadata, StoredLayer,
+    Compression, DiffId, Entry, EntryKind, ImageError, Metadata, StoredLayer,
     digest::Hasher,
     layer::{LayerBuilder, WHITEOUT, split_last},
     tar::{self, Kind, TarWriter},
@@ -169,10 +169,6 @@ impl<I> Counted<I> {
             hasher: Hasher::new(),
             bytes: 0,
         }
-    }
-
-    pub(super) fn digest(self) -> BlobDigest {
-        self.hasher.finish()
     }
 }
 

@@ -15,10 +15,7 @@ use headstart_fs::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    output::NamedImage,
-    staging::{Staging, persist, persist_once},
-};
+use super::{output::NamedImage, staging::Staging};
 use crate::{
     ImageError,
     manifest::{MAX_MANIFEST_BYTES, media_type, parse},
@@ -45,30 +42,32 @@ pub(super) fn begin(folder: &Path) -> Result<(), ImageError> {
     }
     let path = folder.join(LAYOUT_FILE);
     if path.exists() {
-        return Ok(());
+        // An index that nothing can be added to is told now, not when everything is built.
+        return load_index(folder).map(drop);
     }
     if !is_empty {
         let reason = "it is there, and is neither empty nor an OCI layout";
         return Err(ImageError::unsupported(folder.display().to_string(), reason));
     }
-    let mut temp = publish::temp_beside(&path)?;
+    let mut temp = publish::temp_in_place_of(&path)?;
     let document = layout_document().to_string();
     temp.write_all(document.as_bytes()).at("write", temp.path())?;
-    persist_once(temp, &path)
+    let _ = publish::persist_new(temp, &path)?;
+    Ok(())
 }
 
 /// Adds images whose blobs are there to the index.
 pub(super) fn add(staging: &Staging, images: &[NamedImage]) -> Result<(), ImageError> {
     staging.sync()?;
     let folder = staging.layout();
-    let _lock = FileLock::exclusive(folder.join(LAYOUT_FILE))?;
+    let _lock = FileLock::exclusive_existing(folder.join(LAYOUT_FILE))?;
     let mut index = load_index(folder)?;
     add_to_index(&mut index, images);
     let path = folder.join(INDEX_FILE);
-    let mut temp = publish::temp_beside(&path)?;
+    let mut temp = publish::temp_in_place_of(&path)?;
     temp.write_all(index.to_string().as_bytes())
         .at("write", temp.path())?;
-    persist(temp, &path, Durability::Synced)?;
+    publish::persist(temp, &path, Durability::Synced)?;
     Ok(publish::sync_folder(folder)?)
 }
 
@@ -78,13 +77,18 @@ pub(super) fn empty_index() -> Value {
 
 fn load_index(folder: &Path) -> Result<Value, ImageError> {
     let path = folder.join(INDEX_FILE);
+    let what = path.display().to_string();
     match fs::metadata(&path) {
         Ok(there) if there.len() > MAX_MANIFEST_BYTES => {
-            let limit = format!("{MAX_MANIFEST_BYTES} bytes");
-            Err(ImageError::too_large(path.display().to_string(), limit))
+            return Err(ImageError::too_large(what, format!("{MAX_MANIFEST_BYTES} bytes")));
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(empty_index()),
-        _ => parse(&path.display().to_string(), &fs::read(&path).at("read", &path)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(empty_index()),
+        _ => {}
+    }
+    let index: Value = parse(&what, &fs::read(&path).at("read", &path)?)?;
+    match index.is_object() && matches!(index["manifests"], Value::Null | Value::Array(_)) {
+        true => Ok(index),
+        false => Err(ImageError::corrupt(what, "it is no index of images")),
     }
 }
 
@@ -110,7 +114,7 @@ fn add_image(index: &mut Value, image: &NamedImage) {
     if let Some(tag) = tag {
         descriptor["annotations"] = json!({REF_NAME: tag});
     }
-    if !index["manifests"].is_array() {
+    if index["manifests"].is_null() {
         index["manifests"] = json!([]);
     }
     if let Value::Array(manifests) = &mut index["manifests"] {
@@ -150,6 +154,27 @@ mod tests {
             config: digest,
             layers: Vec::new(),
         }
+    }
+
+    #[test]
+    fn nothing_is_added_to_what_is_no_index() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path();
+        begin(folder).unwrap();
+        let staging = Staging::create(folder, Durability::Synced).unwrap();
+        for other in ["[]", "5", "\"x\"", r#"{"manifests":{}}"#, "{"] {
+            fs::write(folder.join(INDEX_FILE), other).unwrap();
+            for error in [
+                begin(folder).unwrap_err(),
+                add(&staging, &[image("v1")]).unwrap_err(),
+            ] {
+                assert!(error.to_string().contains(INDEX_FILE), "{error}");
+            }
+            assert_eq!(fs::read(folder.join(INDEX_FILE)).unwrap(), other.as_bytes());
+        }
+        fs::write(folder.join(INDEX_FILE), r#"{"schemaVersion":2}"#).unwrap();
+        add(&staging, &[image("v1")]).unwrap();
+        assert_eq!(tags(folder), ["v1"]);
     }
 
     fn tags(folder: &Path) -> Vec<String> {

@@ -18,7 +18,7 @@ use super::{
     Base,
     archive::write_archive,
     layout::{self, INDEX_FILE, LAYOUT_FILE, add_to_index, empty_index, layout_document},
-    staging::{Staging, persist},
+    staging::Staging,
 };
 use crate::{
     Access, BlobDigest, ImageError, LayerBlob, Platform, Reference, Registries, RegistryReference,
@@ -154,7 +154,7 @@ impl ImageWriter {
         };
         match is_there {
             true => Ok(()),
-            false => self.staging.copy(layer, base.source.open_layer(blob)?),
+            false => self.staging.copy(layer, base.source.open_layer(blob)?, interrupt),
         }
     }
 
@@ -169,7 +169,7 @@ impl ImageWriter {
             Kind::Archive { file, is_docker, .. } => {
                 let mut index = empty_index();
                 add_to_index(&mut index, &self.images);
-                let mut temp = publish::temp_beside(file)?;
+                let mut temp = publish::temp_in_place_of(file)?;
                 let docker = is_docker.then(|| ("manifest.json", docker_manifest(&self.images)));
                 let documents = [(LAYOUT_FILE, layout_document()), (INDEX_FILE, index)];
                 let documents: Vec<_> = documents.into_iter().chain(docker).collect();
@@ -179,7 +179,7 @@ impl ImageWriter {
                         source,
                     }
                 })?;
-                persist(temp, file, Durability::Synced)
+                Ok(publish::persist(temp, file, Durability::Synced)?)
             }
             Kind::Registry {
                 to,
@@ -255,6 +255,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        LoadedImage, Source,
         registry::testing::{Server, answer},
         testing::{MemoryImage, TarMaker, access, gzip, read},
     };
@@ -303,28 +304,37 @@ mod tests {
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 6, "no debris");
     }
 
-    #[test]
-    fn a_push_ends_with_configs_and_then_manifests_and_fetches_no_layer_that_is_mounted() {
-        let server = Server::start(|asked, _| match asked.line.split(' ').next().unwrap() {
+    /// A registry that answers a mount of `team/base` so.
+    fn registry(mount: &'static str) -> Server {
+        Server::start(move |asked, _| match asked.line.split(' ').next().unwrap() {
             "HEAD" => answer("404 Not Found", "", b""),
-            "POST" if asked.line.contains("from=team%2Fbase") => answer("201 Created", "", b""),
+            "POST" if asked.line.contains("from=team%2Fbase") => answer(mount, "", b""),
             "POST" => answer("202 Accepted", "location: /upload?s=1\r\n", b""),
             _ => answer("201 Created", "", b""),
-        });
-        let sources = [MemoryImage::source(
-            "base",
-            vec![TarMaker::new().file("a", b"1").finish()],
-        )];
-        let mut images = read(&sources).unwrap();
-        images[0].image.reference = format!("{}/team/base:v1", server.host);
+        })
+    }
+
+    /// An image of one layer, as if it were on that registry.
+    fn base(server: &Server) -> (LoadedImage, Box<dyn Source>) {
+        let tar = TarMaker::new().file("a", b"1").finish();
+        let sources = [MemoryImage::source("base", vec![tar.clone()])];
+        let mut image = read(&sources).unwrap().remove(0);
+        image.image.reference = format!("{}/team/base:v1", server.host);
+        (image, MemoryImage::source("base", vec![tar]))
+    }
+
+    #[test]
+    fn a_push_ends_with_configs_and_then_manifests_and_fetches_no_layer_that_is_mounted() {
+        let server = registry("201 Created");
+        let (loaded, _) = base(&server);
         let temp = tempfile::tempdir().unwrap();
         let to = Reference::Registry(server.reference());
         let mut writer = ImageWriter::create(&to, &access(), temp.path()).unwrap();
-        let (layer, blob) = (&images[0].layers[0], &images[0].image.layers[0]);
-        let nowhere = [MemoryImage::source("base", Vec::new())];
+        let (layer, blob) = (&loaded.layers[0], &loaded.image.layers[0]);
+        let nowhere = MemoryImage::source("base", Vec::new());
         let base = Base {
-            image: &images[0],
-            source: &*nowhere[0],
+            image: &loaded,
+            source: &*nowhere,
         };
         writer.keep(base, layer, blob, &AtomicBool::new(false)).unwrap();
         // Whatever their digests: the config comes after the layers.
@@ -343,6 +353,48 @@ mod tests {
         assert_eq!(puts.len(), 10, "{puts:?}");
         assert!(puts[8].line.contains(&config.to_hex()), "{puts:?}");
         assert!(puts[9].line.contains("/manifests/v1"), "{puts:?}");
+    }
+
+    #[test]
+    fn a_layer_whose_mount_is_refused_is_uploaded() {
+        for mount in [
+            "400 Bad Request",
+            "401 Unauthorized",
+            "403 Forbidden",
+            "404 Not Found",
+        ] {
+            let server = registry(mount);
+            let (loaded, source) = base(&server);
+            let temp = tempfile::tempdir().unwrap();
+            let to = Reference::Registry(server.reference());
+            let mut writer = ImageWriter::create(&to, &access(), temp.path()).unwrap();
+            let (layer, blob) = (&loaded.layers[0], &loaded.image.layers[0]);
+            let base = Base {
+                image: &loaded,
+                source: &*source,
+            };
+            writer.keep(base, layer, blob, &AtomicBool::new(false)).unwrap();
+            image(&mut writer, "v1");
+            writer.images[0].layers = vec![layer.digest];
+            writer.finish().unwrap();
+            let is_upload = |line: &str| line.starts_with("PUT") && line.contains(&layer.digest.to_hex());
+            let asked = server.asked();
+            assert!(asked.iter().any(|asked| is_upload(&asked.line)), "{mount}");
+        }
+    }
+
+    #[test]
+    fn a_layer_that_has_become_longer_is_not_copied_to_its_end() {
+        let tar = TarMaker::new().file("a", b"1").finish();
+        let sources = [MemoryImage::source("base", vec![tar.clone()])];
+        let images = read(&sources).unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        let staging = Staging::create(temp.path(), Durability::Cached).unwrap();
+        let endless = std::io::repeat(0);
+        let error = staging
+            .copy(&images[0].layers[0], endless, &AtomicBool::new(false))
+            .unwrap_err();
+        assert!(error.to_string().contains("more than"), "{error}");
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! A folder of blobs, as OCI layouts have one.
 
 use std::{
-    fs::{self, File, Permissions},
-    io::{self, ErrorKind, Read, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    fs::{self, File},
+    io::{ErrorKind, Read, Write as _},
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
 };
@@ -14,10 +13,10 @@ use headstart_fs::{
 };
 use tempfile::NamedTempFile;
 
-use super::layer::{BuildOptions, Counted, LayerWriter, build_layer};
+use super::layer::{BuildOptions, LayerWriter, build_layer};
 use crate::{
     BlobDigest, ImageError, Layer, Silent, StoredLayer,
-    blob::{StoredBlob, hash_blob, scan_blob},
+    blob::{StoredBlob, copy_blob, hash_blob, scan_blob},
     layer::EntryMemory,
 };
 
@@ -51,7 +50,7 @@ impl Staging {
 
     pub(crate) fn add_bytes(&self, bytes: &[u8]) -> Result<BlobDigest, ImageError> {
         let digest = BlobDigest::of(bytes);
-        let mut temp = publish::temp_beside(&self.path_of(&digest))?;
+        let mut temp = publish::temp_in_place_of(&self.path_of(&digest))?;
         temp.write_all(bytes).at("write", temp.path())?;
         self.keep(temp, &digest)?;
         Ok(digest)
@@ -63,7 +62,7 @@ impl Staging {
         options: BuildOptions<'_>,
         fill: impl FnOnce(&mut LayerWriter<'_>) -> Result<(), ImageError>,
     ) -> Result<StoredLayer, ImageError> {
-        let mut temp = publish::temp_beside(&self.blobs.join("layer"))?;
+        let mut temp = publish::temp_in_place_of(&self.blobs.join("layer"))?;
         let layer = build_layer(options, &mut temp, fill)?;
         self.keep(temp, &layer.digest)?;
         Ok(layer)
@@ -98,16 +97,22 @@ impl Staging {
     }
 
     /// Copies the blob of a layer, and compares it with its digest.
-    pub(super) fn copy(&self, layer: &StoredLayer, stored: impl Read) -> Result<(), ImageError> {
+    pub(super) fn copy(
+        &self,
+        layer: &StoredLayer,
+        stored: impl Read,
+        interrupt: &AtomicBool,
+    ) -> Result<(), ImageError> {
         let path = self.path_of(&layer.digest);
-        let mut temp = publish::temp_beside(&path)?;
-        let mut stored = Counted::new(stored);
+        let mut temp = publish::temp_in_place_of(&path)?;
         let what = format!("layer {}", layer.digest);
-        io::copy(&mut stored, &mut temp).map_err(|source| ImageError::Read {
-            what: what.clone(),
-            source,
+        let blob = StoredBlob {
+            what: &what,
+            size_bytes: layer.compressed_bytes,
+        };
+        let found = copy_blob(blob, stored, &Silent, interrupt, |bytes| {
+            Ok(temp.write_all(bytes).at("write", temp.path())?)
         })?;
-        let found = stored.digest();
         if found != layer.digest {
             return Err(ImageError::WrongDigest {
                 what,
@@ -139,34 +144,6 @@ impl Staging {
     }
 
     fn keep(&self, temp: NamedTempFile, digest: &BlobDigest) -> Result<(), ImageError> {
-        persist(temp, &self.path_of(digest), self.durability)
+        Ok(publish::persist(temp, &self.path_of(digest), self.durability)?)
     }
-}
-
-/// Gives a temporary file its name, whatever has it, and lets everybody read it.
-pub(super) fn persist(temp: NamedTempFile, path: &Path, durability: Durability) -> Result<(), ImageError> {
-    share(&temp)?;
-    if durability == Durability::Synced {
-        temp.as_file().sync_all().at("sync", temp.path())?;
-    }
-    temp.persist(path)
-        .map_err(|error| error.error)
-        .at("rename a temporary file to", path)?;
-    Ok(())
-}
-
-/// The same unless the name is taken: of two writers one gives it.
-pub(super) fn persist_once(temp: NamedTempFile, path: &Path) -> Result<(), ImageError> {
-    share(&temp)?;
-    match temp.persist_noclobber(path) {
-        Err(error) if error.error.kind() != ErrorKind::AlreadyExists => {
-            Ok(Err(error.error).at("link a temporary file to", path)?)
-        }
-        _ => Ok(()),
-    }
-}
-
-fn share(temp: &NamedTempFile) -> Result<(), ImageError> {
-    let everybody = Permissions::from_mode(0o644);
-    Ok(fs::set_permissions(temp.path(), everybody).at("let others read", temp.path())?)
 }

@@ -36,8 +36,9 @@ impl IgnoreRule {
     }
 }
 
-/// Rules that history proves: the layer was made by a `COPY . FOLDER` of BuildKit's, so that paths below FOLDER are those of the
-/// build context, and nothing the rule means is in the finished file system. Heaviest first.
+/// Rules that history suggests: the layer was made by a `COPY . FOLDER` of BuildKit's, and nothing the rule means is in the finished
+/// file system. Paths below FOLDER are those of the build context, unless the `COPY` had a `--from`, which history does not tell.
+/// Heaviest first.
 pub fn ignore_rules(image: &LoadedImage) -> Result<Vec<IgnoreRule>, ImageError> {
     let finished = merge(&image.layers)?;
     let mut rules: BTreeMap<Vec<u8>, u64> = BTreeMap::new();

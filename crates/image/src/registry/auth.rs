@@ -101,7 +101,9 @@ impl Registries {
                     .body(form)
             }
             login => {
-                url.query_pairs_mut().append_pair("scope", scope);
+                // A challenge lists scopes with spaces between them; here each is a parameter of its own.
+                let scopes = scope.split_whitespace().map(|scope| ("scope", scope));
+                url.query_pairs_mut().extend_pairs(scopes);
                 if !service.is_empty() {
                     url.query_pairs_mut().append_pair("service", service);
                 }

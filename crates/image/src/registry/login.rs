@@ -25,6 +25,14 @@ impl fmt::Debug for Login {
     }
 }
 
+/// Where Docker's settings are not what Docker writes. Tells nothing of what stands there, which may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("something else is expected at line {line}, column {column}")]
+pub struct DockerConfigError {
+    line: usize,
+    column: usize,
+}
+
 /// Who knows logins.
 pub trait Credentials: Send + Sync {
     /// The login for a registry, named as in references: `docker.io`, `localhost:5000`.
@@ -78,8 +86,11 @@ const TOKEN_USER: &str = "<token>";
 
 impl DockerConfig {
     /// Parses the file.
-    pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(json)
+    pub fn parse(json: &[u8]) -> Result<Self, DockerConfigError> {
+        serde_json::from_slice(json).map_err(|error| DockerConfigError {
+            line: error.line(),
+            column: error.column(),
+        })
     }
 
     /// The helper that has the login of `host`, and the name it knows it by: the program is `docker-credential-` and this,
@@ -155,6 +166,13 @@ fn host_of(key: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_does_not_tell_what_stands_there() {
+        let json = b"{\n\"auths\":{\"r.example\":\"c2VjcmV0OnBhc3M=\"}}";
+        let error = DockerConfig::parse(json).unwrap_err().to_string();
+        assert!(error.contains("line 2") && !error.contains("c2Vj"), "{error}");
+    }
 
     #[test]
     fn logins_are_in_the_file_or_with_a_helper() {

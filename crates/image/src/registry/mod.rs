@@ -17,7 +17,7 @@ use std::{
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header, redirect};
 use url::{Position, Url};
 
-pub use login::{Credentials, DockerConfig, Login, NoCredentials};
+pub use login::{Credentials, DockerConfig, DockerConfigError, Login, NoCredentials};
 
 use crate::{ImageError, RegistryReference};
 use auth::Authorization;

@@ -33,9 +33,15 @@ impl Registries {
             let mount = digest.to_string();
             url.query_pairs_mut()
                 .extend_pairs([("mount", &*mount), ("from", from)]);
-            // A registry that cannot begins an upload, which is let lie: it is made anew when there are bytes to send.
-            let answer = self.begin_upload(to, digest, url)?;
-            Ok(answer.status() == StatusCode::CREATED)
+            // A registry that cannot begins an upload, which is let lie: it is made anew when there are bytes to send. One that
+            // refuses, perhaps since the account may not read `from` there, may yet take the bytes.
+            match self.begin_upload(to, digest, url) {
+                Ok(answer) => Ok(answer.status() == StatusCode::CREATED),
+                Err(Attempt::Failed(
+                    ImageError::Refused { .. } | ImageError::Unsupported { .. } | ImageError::Missing { .. },
+                )) => Ok(false),
+                Err(error) => Err(error),
+            }
         })
     }
 

@@ -65,6 +65,25 @@ fn a_token_is_fetched_once_and_kept() {
 }
 
 #[test]
+fn every_scope_is_a_parameter_of_its_own() {
+    let server = Server::start(|asked, _| {
+        let scopes = "repository:team/app:pull,push repository:team/base:pull";
+        let challenge = format!(
+            "www-authenticate: Bearer realm=\"http://{}/token\",scope=\"{scopes}\"\r\n",
+            asked.host
+        );
+        let wanted =
+            "GET /token?scope=repository%3Ateam%2Fapp%3Apull%2Cpush&scope=repository%3Ateam%2Fbase%3Apull ";
+        match asked.authorization.as_deref() {
+            Some("Bearer t0") => answer("200 OK", "", b"{}"),
+            _ if asked.line.starts_with(wanted) => answer("200 OK", "", br#"{"token":"t0"}"#),
+            _ => answer("401 Unauthorized", &challenge, b""),
+        }
+    });
+    assert_eq!(manifest(&registries(NoCredentials), &server).unwrap(), b"{}");
+}
+
+#[test]
 fn basic_logins_are_sent_when_asked_for_and_refused_ones_are_said() {
     let script = |asked: &Asked, _| match asked.authorization.as_deref() {
         Some("Basic dXNlcjpzZWNyZXQ=") => answer("200 OK", "", b"{}"),

@@ -108,3 +108,22 @@ fn a_fleet_is_counted_by_blob_tar_and_content() {
         ]
     );
 }
+
+#[test]
+fn a_layer_has_the_media_type_that_each_image_gives_it() {
+    const DOCKERS: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    let layout = Layout::new();
+    let tar = TarMaker::new().file("a", b"1").finish();
+    let blob = |media_type| (tar.clone(), layout.blob(&gzip(&tar), media_type));
+    layout.index(&[
+        tagged(layout.image(&[blob(media_type::OCI_LAYER_GZIP)]), "oci"),
+        tagged(layout.image(&[blob(DOCKERS)]), "docker"),
+    ]);
+    for tags in [["oci", "docker"], ["docker", "oci"]] {
+        let names = tags.map(|tag| format!("{}:{tag}", layout.name()));
+        for (image, tag) in read(&names).unwrap().iter().zip(tags) {
+            let said = &image.layers[0].media_type;
+            assert_eq!(said == DOCKERS, tag == "docker", "{tag}: {said}");
+        }
+    }
+}
