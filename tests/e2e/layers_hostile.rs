@@ -56,7 +56,7 @@ fn layers_without_end_are_refused_while_there_is_memory() {
 }
 
 #[test]
-#[ignore = "takes five minutes: the same for the entries that few bytes buy most of"]
+#[ignore = "takes two minutes: the same for the entries that few bytes buy most of"]
 fn ten_million_entries_are_refused_within_300_mib() {
     assert_refused_within(300, 1, 10_000_000, 12);
 }
