@@ -38,13 +38,24 @@ fn assert_measured_right(env: &TestEnv, args: &[&str]) -> Value {
     let ours = analyze(env, args);
     let reference: Value = serde_json::from_str(&script(env, "reference.py", args)).unwrap();
     let mut differences = Vec::new();
-    compare("", &ours, &reference, &mut differences);
+    compare("", &without_content_ids(&ours), &reference, &mut differences);
     assert!(
         differences.is_empty(),
         "left is headstart's:\n{}",
         differences.join("\n")
     );
     ours
+}
+
+/// The slow computation tells contents apart in its own way; what has which content, it says too.
+fn without_content_ids(document: &Value) -> Value {
+    let mut document = document.clone();
+    for duplicate in document["fleet"]["duplicates"].as_array_mut().unwrap() {
+        let content = duplicate.as_object_mut().unwrap().remove("content").unwrap();
+        let digits = content.as_str().unwrap().strip_prefix("blake3:").unwrap();
+        assert_eq!(digits.len(), 64, "{content}");
+    }
+    document
 }
 
 /// Notes where two documents differ; fractions may, by rounding.

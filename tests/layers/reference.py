@@ -469,7 +469,8 @@ def fleet_row(images):
                 places = contents.setdefault((entry.content, entry.size), {})
                 places.setdefault(diff_id, []).append(entry.path)
     duplicates = [(content, length, places) for (content, length), places in contents.items() if len(places) > 1]
-    duplicates.sort(key=lambda row: (-row[1] * (len(row[2]) - 1), row[0]))
+    # Equal ones stay as they were found.
+    duplicates.sort(key=lambda row: -row[1] * (len(row[2]) - 1))
 
     same_entries = {}
     for diff_id, tar in tars.items():
@@ -494,13 +495,12 @@ def fleet_row(images):
         "near_twins": sorted(sorted(twins) for twins in same_entries.values() if len(twins) > 1),
         "duplicates": [
             {
-                "content": content,
                 "size_bytes": length,
                 "extra_bytes": length * (len(places) - 1),
                 "layers": len(places),
                 "places": [{"diff_id": diff_id, "path": text(paths[0])} for diff_id, paths in places.items()],
             }
-            for content, length, places in duplicates[:100]
+            for _, length, places in duplicates[:100]
         ],
     }
 

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::{
     BlobDigest, ImageError, Layer, Progress,
     decompress::{Compression, check_ratio, decompress},
-    digest::Hasher,
+    digest::Sha256Hasher,
     layer::{EntryMemory, ScanError, TarHash, scan_tar},
 };
 
@@ -192,13 +192,13 @@ fn unpack<R: Read + Send>(
     let mut tar_bytes = 0;
     loop {
         let mut chunk = spare.try_recv().unwrap_or_default();
-        chunk.clear();
-        let read = stream.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut chunk);
-        let read = read.map_err(failed)? as u64;
+        chunk.resize(CHUNK_BYTES, 0);
+        let read = fill(&mut stream, &mut chunk).map_err(failed)?;
         if read == 0 {
             break;
         }
-        tar_bytes += read;
+        chunk.truncate(read);
+        tar_bytes += read as u64;
         // What was read tells; the length that is said may be a lie until all is read.
         let stored_bytes = read_bytes.load(Ordering::Relaxed);
         check_ratio(blob.what, tar_bytes, stored_bytes).map_err(Stop::Failed)?;
@@ -214,10 +214,24 @@ fn unpack<R: Read + Send>(
         .map_err(Stop::Failed)
 }
 
+/// Reads until `into` is full, or there is no more.
+fn fill(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match from.read(&mut into[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
 /// The bytes of a blob, counted and hashed on their way.
 struct Stored<'a, R> {
     inner: R,
-    hasher: Hasher,
+    hasher: Sha256Hasher,
     bytes: Arc<AtomicU64>,
     progress: &'a dyn Progress,
     interrupt: &'a AtomicBool,
@@ -228,7 +242,7 @@ impl<'a, R: Read> Stored<'a, io::Take<R>> {
         Stored {
             // One more shows that there are more.
             inner: inner.take(blob.size_bytes.saturating_add(1)),
-            hasher: Hasher::new(),
+            hasher: Sha256Hasher::new(),
             bytes: Arc::default(),
             progress,
             interrupt,

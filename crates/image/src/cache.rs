@@ -1,6 +1,6 @@
 //! What was learned of blobs, kept for the next time.
 //!
-//! Two kinds of names: `blob-v2-<hex>` tells of the blob of that digest (`<diff ID> <media type> <length>`), `layer-v2-<hex>`
+//! Two kinds of names: `blob-v2-<hex>` tells of the blob of that digest (`<diff ID> <media type> <length>`), `layer-v3-<hex>`
 //! holds the entries of the tar of that diff ID. Both are written after the bytes were read and compared with their digest, so that a config that lies
 //! about its layers is found out with a cache as without.
 

@@ -1,7 +1,9 @@
-//! SHA-256, the digest of the image formats, and what it names: blobs as stored, tars, stacks of tars, file contents.
+//! SHA-256, the digest of the image formats, and what it names: blobs as stored, tars, stacks of tars. File contents, which no
+//! format names, have a faster digest.
 
 use std::{fmt, str::FromStr};
 
+use headstart_digest::Digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
@@ -18,21 +20,21 @@ pub enum ParseDigestError {
 
 /// Hashes bytes as they come.
 #[derive(Debug, Clone, Default)]
-pub struct Hasher(Sha256);
+pub(crate) struct Sha256Hasher(Sha256);
 
-impl Hasher {
+impl Sha256Hasher {
     /// Starts with no bytes.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Adds `bytes`.
-    pub fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
     /// The digest of everything added, as the ID it is.
-    pub fn finish<T: From<[u8; 32]>>(self) -> T {
+    pub(crate) fn finish<T: From<[u8; 32]>>(self) -> T {
         T::from(self.0.finalize().into())
     }
 }
@@ -115,9 +117,56 @@ sha256_id! {
     /// Names a stack of layers: what a runtime keys an unpacked file system by.
     ChainId
 }
-sha256_id! {
-    /// Names the bytes of a file.
-    ContentId
+
+/// Names the bytes of a file, by BLAKE3: every file of every layer is hashed, beside its tar.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentId(Digest);
+
+impl ContentId {
+    /// Hashes `bytes` in one go.
+    pub fn of(bytes: &[u8]) -> Self {
+        ContentId(Digest::of(bytes))
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; Digest::LEN] {
+        self.0.as_bytes()
+    }
+
+    /// The 64 digits, without `blake3:`.
+    pub fn to_hex(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl From<Digest> for ContentId {
+    fn from(digest: Digest) -> Self {
+        ContentId(digest)
+    }
+}
+
+impl From<[u8; Digest::LEN]> for ContentId {
+    fn from(bytes: [u8; Digest::LEN]) -> Self {
+        ContentId(Digest::from_bytes(bytes))
+    }
+}
+
+impl fmt::Display for ContentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "blake3:{}", self.0)
+    }
+}
+
+impl fmt::Debug for ContentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for ContentId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 impl ChainId {

@@ -33,7 +33,7 @@ mod tree;
 
 pub use cache::{LayerCache, NoCache};
 pub use decompress::Compression;
-pub use digest::{BlobDigest, ChainId, ContentId, DiffId, Hasher, ParseDigestError};
+pub use digest::{BlobDigest, ChainId, ContentId, DiffId, ParseDigestError};
 pub use error::ImageError;
 pub use layer::{Entry, EntryKind, Layer, Metadata};
 pub use manifest::{HistoryStep, ImageConfig};

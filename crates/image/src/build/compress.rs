@@ -12,7 +12,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 use flate2::{Compression as Level, GzBuilder};
 
-use crate::{BlobDigest, decompress::Compression, digest::Hasher};
+use crate::{BlobDigest, decompress::Compression, digest::Sha256Hasher};
 
 /// Long enough that starting anew costs less than half a percent.
 const BLOCK_BYTES: usize = 4 << 20;
@@ -88,7 +88,7 @@ fn compress_block(compression: Compression, block: Vec<u8>) -> io::Result<Vec<u8
 }
 
 fn write(in_order: &Receiver<Receiver<io::Result<Vec<u8>>>>, mut out: impl Write) -> io::Result<Stored> {
-    let mut hasher = Hasher::new();
+    let mut hasher = Sha256Hasher::new();
     let mut bytes = 0;
     for result in in_order {
         let block = result

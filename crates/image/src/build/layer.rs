@@ -9,10 +9,12 @@ use std::{
     },
 };
 
+use headstart_digest::Hasher;
+
 use super::compress::{Blocks, compress};
 use crate::{
     Compression, DiffId, Entry, EntryKind, ImageError, Metadata, StoredLayer,
-    digest::Hasher,
+    digest::Sha256Hasher,
     layer::{LayerBuilder, WHITEOUT, split_last},
     tar::{self, Kind, TarWriter},
 };
@@ -36,7 +38,7 @@ pub(crate) fn build_layer(
 ) -> Result<StoredLayer, ImageError> {
     let (listed, stored) = compress(options.compression, options.threads, out, |blocks| {
         let mut writer = LayerWriter {
-            tar: TarWriter::new(Counted::new(blocks)),
+            tar: TarWriter::new(HashedTar::new(blocks)),
             listed: LayerBuilder::default(),
             interrupt: options.interrupt,
         };
@@ -57,7 +59,7 @@ pub(crate) fn build_layer(
 
 /// Takes the entries of a layer.
 pub(crate) struct LayerWriter<'a> {
-    tar: TarWriter<Counted<&'a mut Blocks>>,
+    tar: TarWriter<HashedTar<&'a mut Blocks>>,
     listed: LayerBuilder,
     interrupt: &'a AtomicBool,
 }
@@ -68,14 +70,14 @@ impl LayerWriter<'_> {
         if self.interrupt.load(Ordering::Relaxed) {
             return Err(ImageError::Interrupted);
         }
-        let mut body = Counted::new(body);
+        let mut body = HashedBody::new(body);
         self.tar
             .write(entry, &mut body)
             .map_err(|source| writing(&entry.path, source))?;
         let kind = match &entry.kind {
             Kind::File { .. } => EntryKind::File {
                 size_bytes: body.bytes,
-                content: body.hasher.finish(),
+                content: body.hasher.finish().into(),
             },
             Kind::HardLink(target) => EntryKind::HardLink { target },
             Kind::Symlink(target) => EntryKind::Symlink { target },
@@ -155,24 +157,24 @@ impl From<ImageError> for BuildError {
     }
 }
 
-/// Counts and hashes what passes.
-pub(super) struct Counted<I> {
-    pub(super) inner: I,
-    pub(super) hasher: Hasher,
-    pub(super) bytes: u64,
+/// Counts and hashes a tar on its way out.
+struct HashedTar<W> {
+    inner: W,
+    hasher: Sha256Hasher,
+    bytes: u64,
 }
 
-impl<I> Counted<I> {
-    pub(super) fn new(inner: I) -> Self {
-        Counted {
+impl<W> HashedTar<W> {
+    fn new(inner: W) -> Self {
+        HashedTar {
             inner,
-            hasher: Hasher::new(),
+            hasher: Sha256Hasher::new(),
             bytes: 0,
         }
     }
 }
 
-impl<W: Write> Write for Counted<W> {
+impl<W: Write> Write for HashedTar<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
         self.hasher.update(&bytes[..written]);
@@ -185,7 +187,24 @@ impl<W: Write> Write for Counted<W> {
     }
 }
 
-impl<R: Read> Read for Counted<R> {
+/// Counts and hashes the body of a file.
+struct HashedBody<R> {
+    inner: R,
+    hasher: Hasher,
+    bytes: u64,
+}
+
+impl<R> HashedBody<R> {
+    fn new(inner: R) -> Self {
+        HashedBody {
+            inner,
+            hasher: Hasher::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl<R: Read> Read for HashedBody<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(into)?;
         self.hasher.update(&into[..read]);

@@ -13,6 +13,7 @@ use std::{
     path::Path,
 };
 
+use headstart_digest::Hasher;
 use index::IndexedLayer;
 use own::Application;
 use zip::{Zip, ZipEntry};
@@ -20,7 +21,6 @@ use zip::{Zip, ZipEntry};
 use crate::{
     ContentId, ImageError,
     build::{BuildOptions, FileSet, FileStyle, Item, ItemKind, build_layer, join, merge},
-    digest::Hasher,
 };
 
 /// The longest manifest, index and list of properties that is read.
@@ -345,7 +345,7 @@ impl Jar {
             Ok(Library {
                 name: name.to_owned(),
                 version: version.to_owned(),
-                content: hasher.finish(),
+                content: hasher.finish().into(),
                 size_bytes,
             })
         });

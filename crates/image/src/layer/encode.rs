@@ -1,7 +1,7 @@
 //! A layer as bytes, for a cache.
 //!
 //! ```text
-//! magic "hslayr02" | a zstd frame | BLAKE3 of all before
+//! magic "hslayr03" | a zstd frame | BLAKE3 of all before
 //!
 //! in the frame: diff ID 32 | tar bytes u64 | counts of names (bytes), contents, owners, records u32
 //!               names | contents, 32 each | owners, 41 each | records, 37 each: fields in their order
@@ -17,9 +17,9 @@ use headstart_digest::Digest;
 use super::{Layer, NO_CONTENT, Owner, Record, RecordKind, build::MAX_LAYER_BYTES};
 use crate::{ContentId, DiffId};
 
-const MAGIC: &[u8; 8] = b"hslayr02";
+const MAGIC: &[u8; 8] = b"hslayr03";
 /// Part of the names in a cache, so that versions live side by side.
-pub(crate) const FORMAT: &str = "v2";
+pub(crate) const FORMAT: &str = "v3";
 const OWNER_BYTES: usize = 41;
 const RECORD_BYTES: usize = 37;
 /// Speed matters more than size: a cache is read at each analysis.

@@ -7,13 +7,15 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use headstart_digest::Hasher;
+
 use super::{
     AUFS, Entry, EntryKind, EntryMemory, Full, Layer, LayerBuilder, Metadata, OPAQUE, WHITEOUT,
     path::{MAX_PATH_BYTES, PathProblem, clean_path, split_last},
 };
 use crate::{
     BlobDigest, ContentId, DiffId,
-    digest::Hasher,
+    digest::Sha256Hasher,
     tar::{self, Kind, Piece, TarError, TarReader},
 };
 
@@ -113,7 +115,7 @@ pub(crate) fn scan_tar(
 fn scan_within(input: impl BufRead, hash: TarHash, limits: &mut Limits<'_>) -> Result<ScannedTar, ScanError> {
     let mut input = Hashed {
         inner: input,
-        hasher: (hash == TarHash::Here).then(Hasher::new),
+        hasher: (hash == TarHash::Here).then(Sha256Hasher::new),
         seen: 0,
         bytes: 0,
     };
@@ -133,7 +135,7 @@ fn scan_within(input: impl BufRead, hash: TarHash, limits: &mut Limits<'_>) -> R
     io::copy(&mut input, &mut io::sink()).map_err(TarError::Io)?;
     Ok(ScannedTar {
         builder,
-        diff_id: input.hasher.map(Hasher::finish),
+        diff_id: input.hasher.map(Sha256Hasher::finish),
         bytes: input.bytes,
     })
 }
@@ -242,7 +244,7 @@ fn hash_body(
     let is_stopped = || limits.interrupt.load(Ordering::Relaxed);
     let mut hasher = Hasher::new();
     tar.read_body(|piece| match piece {
-        Piece::Data(bytes) => hasher.update(bytes),
+        Piece::Data(bytes) => _ = hasher.update(bytes),
         Piece::Hole(length) if !is_hashed_whole => {
             hasher.update(b"hole");
             hasher.update(&length.to_le_bytes());
@@ -257,7 +259,7 @@ fn hash_body(
     })?;
     match is_stopped() {
         true => Err(ScanError::Stopped),
-        false => Ok(hasher.finish()),
+        false => Ok(hasher.finish().into()),
     }
 }
 
@@ -275,13 +277,13 @@ pub(crate) fn hash_attributes(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Option<ContentId
             hasher.update(field);
         }
     }
-    Some(hasher.finish())
+    Some(hasher.finish().into())
 }
 
 /// Counts and hashes what is read through it, a buffer at a time.
 struct Hashed<R> {
     inner: R,
-    hasher: Option<Hasher>,
+    hasher: Option<Sha256Hasher>,
     /// Bytes of the present buffer that were counted and hashed.
     seen: usize,
     bytes: u64,

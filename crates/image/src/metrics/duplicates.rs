@@ -82,7 +82,10 @@ impl Duplicates {
             }
             start += copies.len();
         }
-        groups.sort_by_key(|&(bytes, start, _)| (std::cmp::Reverse(bytes), start));
+        groups.sort_by_key(|&(bytes, start, _)| {
+            let (_, layer, at) = files[start];
+            (std::cmp::Reverse(bytes), layer, at)
+        });
         groups.truncate(most);
         let heaviest = groups.into_iter().map(|(_, start, length)| {
             let copies = &files[start..start + length];

@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use headstart_digest::Hasher;
 use headstart_fs::AtPath as _;
 
 use super::{LayersPlan, PlannedKind};
@@ -15,7 +16,6 @@ use crate::{
     BlobDigest, ContentId, ImageError, LoadedImage, Source, StoredLayer,
     blob::{StoredBlob, read_blob},
     build::BuildOptions,
-    digest::Hasher,
     layer::{ScanError, hash_attributes},
     manifest::media_type,
     progress::Silent,
@@ -184,7 +184,7 @@ impl Bodies {
                 }
             }
         })?;
-        let content = hasher.finish();
+        let content = hasher.finish().into();
         if wanted.contents.contains(&content) && !self.places.contains_key(&content) {
             self.places.insert(content, (self.end, at - self.end));
             self.end = at;

@@ -2,22 +2,17 @@
 
 use std::collections::HashMap;
 
+use headstart_digest::{Digest, Hasher};
+
 use super::{PlannedEntry, PlannedKind};
 use crate::{
     EntryKind, EntryRef, ImageError, Metadata, Tree,
     build::{IMPLIED, Times},
-    digest::Hasher,
 };
 
 /// Equal for units that are the same in every respect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct UnitId([u8; 32]);
-
-impl From<[u8; 32]> for UnitId {
-    fn from(bytes: [u8; 32]) -> Self {
-        UnitId(bytes)
-    }
-}
+pub(super) struct UnitId(Digest);
 
 /// A file with all its names, sorted; or something that is no folder.
 #[derive(Debug)]
@@ -70,7 +65,7 @@ impl Unit {
                 field(&meta.mtime_nanoseconds.to_le_bytes());
             }
         }
-        hasher.finish()
+        UnitId(hasher.finish())
     }
 }
 
