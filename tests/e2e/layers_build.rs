@@ -69,7 +69,14 @@ fn a_program_of_an_image_built_of_a_list_of_files_runs() {
     let shell = fs::canonicalize("/bin/sh").unwrap();
     let build = |output: &str| {
         let shell = shell.to_str().unwrap();
-        let layers = ["--layer", "system=/:/@list", "--layer", "app=app:/app"];
+        let layers = [
+            "--layer",
+            "system=/:/",
+            "--files",
+            "system=list",
+            "--layer",
+            "app=app:/app",
+        ];
         let config = [
             "--entrypoint",
             shell,

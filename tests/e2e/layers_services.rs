@@ -240,8 +240,10 @@ fn make_images(env: &TestEnv) {
     let node = run_program(env, "node", &["-p", "process.execPath"]);
     let files = program_files(Path::new(node.trim()));
     fs::write(env.path("list"), files.join("\n")).unwrap();
-    let args = ["layers", "build", "--base", "scratch", "--layer", "node=/:/@list"];
+    let args = ["layers", "build", "--base", "scratch", "--layer", "node=/:/"];
     let config = [
+        "--files",
+        "node=list",
         "--entrypoint",
         node.trim(),
         "--cmd",

@@ -40,7 +40,7 @@ pub use manifest::{HistoryStep, ImageConfig};
 pub use platform::{ParsePlatformError, Platform};
 pub use progress::{Progress, Silent};
 pub use read::{LoadedImage, ReadOptions, StoredLayer, read_images};
-pub use reference::{ParseReferenceError, Reference, RegistryReference, Version};
+pub use reference::{ParseReferenceError, Reference, RegistryReference, Version, docker_name};
 pub use registry::{
     Credentials, DockerConfig, DockerConfigError, Login, NoCredentials, Registries, RegistryOptions,
 };

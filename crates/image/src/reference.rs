@@ -128,6 +128,21 @@ impl Reference {
     }
 }
 
+/// What `docker load` calls an image of an archive that is to be called `text`: with a tag.
+pub fn docker_name(text: &str) -> Result<String, ParseReferenceError> {
+    let refuse = |reason| ParseReferenceError {
+        text: text.to_owned(),
+        reason,
+    };
+    let name = parse_registry(text).map_err(refuse)?;
+    let last = text.rsplit('/').next().unwrap_or(text);
+    match name.version {
+        Version::Digest(_) => Err(refuse("an archive's image has a tag, not a digest")),
+        Version::Tag(_) if last.contains(':') => Ok(text.to_owned()),
+        Version::Tag(tag) => Ok(format!("{text}:{tag}")),
+    }
+}
+
 fn parse_registry(name: &str) -> Result<RegistryReference, &'static str> {
     let (name, digest) = match name.split_once('@') {
         Some((name, digest)) => {
@@ -254,6 +269,21 @@ mod tests {
         let digest = BlobDigest::of(b"x");
         let both = parse(&format!("debian:12@{digest}"));
         assert_eq!(both.to_string(), format!("docker.io/library/debian@{digest}"));
+    }
+
+    #[test]
+    fn an_image_of_an_archive_is_called_as_docker_allows() {
+        for (text, name) in [
+            ("app", "app:latest"),
+            ("team/app:v1", "team/app:v1"),
+            ("localhost:5000/app", "localhost:5000/app:latest"),
+        ] {
+            assert_eq!(docker_name(text).as_deref(), Ok(name));
+        }
+        let digest = format!("app@{}", BlobDigest::of(b"x"));
+        for wrong in ["App", "", "app:", "app-", &digest] {
+            assert!(docker_name(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@ use crate::{
 pub(super) const LAYOUT_FILE: &str = "oci-layout";
 /// The list of a layout's images.
 pub(super) const INDEX_FILE: &str = "index.json";
+/// Says of an image without a tag that it is ours to replace.
+const REPLACEABLE: &str = "headstart.untagged";
 
 pub(super) fn layout_document() -> Value {
     json!({"imageLayoutVersion": "1.0.0"})
@@ -62,6 +64,7 @@ pub(super) fn add(staging: &Staging, images: &[NamedImage]) -> Result<(), ImageE
     let folder = staging.layout();
     let _lock = FileLock::exclusive_existing(folder.join(LAYOUT_FILE))?;
     let mut index = load_index(folder)?;
+    check_untagged(folder, &index, images)?;
     add_to_index(&mut index, images);
     let path = folder.join(INDEX_FILE);
     let mut temp = publish::temp_in_place_of(&path)?;
@@ -98,43 +101,63 @@ pub(super) fn add_to_index(index: &mut Value, images: &[NamedImage]) {
     }
 }
 
-/// The tag moves from whatever had it. An image without one takes the place of that for the same platform: nothing else
-/// tells them apart.
+/// An image that somebody else put there without a tag would have one beside it that nothing tells apart from it.
+fn check_untagged(folder: &Path, index: &Value, images: &[NamedImage]) -> Result<(), ImageError> {
+    let untagged = images.iter().filter(|image| image.tag.is_none());
+    for image in untagged {
+        let is_in_the_way = |old: &Value| {
+            let is_same = old["digest"] == json!(image.manifest);
+            is_untagged(old) && !is_same && !is_replaced(old, image) && !is_for_another(old, image)
+        };
+        let mut there = index["manifests"].as_array().into_iter().flatten();
+        if there.any(is_in_the_way) {
+            let reason = "it has an image without a tag already; name a tag, like oci:DIR:TAG";
+            return Err(ImageError::unsupported(folder.display().to_string(), reason));
+        }
+    }
+    Ok(())
+}
+
+/// The tag moves from whatever had it. An image without one takes the place of what an earlier build put there for its platform.
 fn add_image(index: &mut Value, image: &NamedImage) {
-    let tag = image.tag.as_deref();
     let mut descriptor = json!({
         "mediaType": media_type::OCI_MANIFEST,
         "digest": image.manifest,
         "size": image.manifest_bytes,
+        "annotations": match &image.tag {
+            Some(tag) => json!({REF_NAME: tag}),
+            None => json!({REPLACEABLE: "true"}),
+        },
     });
-    let platform = image.platform.as_ref().map(|platform| json!(platform));
-    if let Some(platform) = &platform {
-        descriptor["platform"] = platform.clone();
-    }
-    if let Some(tag) = tag {
-        descriptor["annotations"] = json!({REF_NAME: tag});
+    if let Some(platform) = &image.platform {
+        descriptor["platform"] = json!(platform);
     }
     if index["manifests"].is_null() {
         index["manifests"] = json!([]);
     }
     if let Value::Array(manifests) = &mut index["manifests"] {
-        let tag_of = |old: &Value| old["annotations"][REF_NAME].as_str().map(str::to_owned);
-        manifests.retain(|old| match tag {
-            Some(tag) => tag_of(old).as_deref() != Some(tag),
-            None => tag_of(old).is_some() || !is_replaced(old, platform.as_ref()),
+        manifests.retain(|old| match &image.tag {
+            Some(tag) => old["annotations"][REF_NAME] != json!(tag),
+            None => !is_replaced(old, image) && (!is_untagged(old) || old["digest"] != json!(image.manifest)),
         });
         manifests.push(descriptor);
     }
 }
 
-/// Whether an untagged manifest is for `platform`, as far as is said.
-fn is_replaced(old: &Value, platform: Option<&Value>) -> bool {
-    let is_index = old["mediaType"].as_str().is_some_and(media_type::is_index);
-    let is_other = old
-        .get("platform")
-        .zip(platform)
-        .is_some_and(|(old, new)| old != new);
-    !is_index && !is_other
+fn is_untagged(old: &Value) -> bool {
+    !old["annotations"][REF_NAME].is_string()
+}
+
+/// Whether it says to be for another platform.
+fn is_for_another(old: &Value, image: &NamedImage) -> bool {
+    let said = old.get("platform").zip(image.platform.as_ref());
+    said.is_some_and(|(old, new)| *old != json!(new))
+}
+
+/// Whether an earlier build put this there, without a tag and for the same platform.
+fn is_replaced(old: &Value, image: &NamedImage) -> bool {
+    let is_ours = old["annotations"][REPLACEABLE].is_string();
+    is_untagged(old) && is_ours && old["platform"] == json!(image.platform)
 }
 
 #[cfg(test)]
@@ -183,6 +206,45 @@ mod tests {
         images
             .map(|image| image["annotations"][REF_NAME].as_str().unwrap().to_owned())
             .collect()
+    }
+
+    #[test]
+    fn an_image_without_a_tag_takes_the_place_of_what_a_build_put_there() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path();
+        begin(folder).unwrap();
+        let staging = Staging::create(folder, Durability::Synced).unwrap();
+        let untagged = |content: &str, platform: &str| NamedImage {
+            tag: None,
+            platform: Some(platform.parse().unwrap()),
+            ..image(content)
+        };
+        let digests = || {
+            let index = load_index(folder).unwrap();
+            let images = index["manifests"].as_array().unwrap().iter();
+            let digests = images.map(|image| image["digest"].as_str().unwrap().parse().unwrap());
+            digests.collect::<Vec<BlobDigest>>()
+        };
+        let of = |contents: &[&str]| -> Vec<_> {
+            contents
+                .iter()
+                .map(|content| BlobDigest::of(content.as_bytes()))
+                .collect()
+        };
+        for content in ["first", "second", "second"] {
+            add(&staging, &[untagged(content, "linux/amd64")]).unwrap();
+        }
+        add(&staging, &[untagged("other", "linux/arm64"), image("v1")]).unwrap();
+        assert_eq!(digests(), of(&["second", "other", "v1"]));
+
+        // As skopeo writes one.
+        let mut index = empty_index();
+        index["manifests"] = json!([{ "digest": BlobDigest::of(b"theirs"), "size": 1 }]);
+        fs::write(folder.join(INDEX_FILE), index.to_string()).unwrap();
+        let error = add(&staging, &[untagged("ours", "linux/amd64")]).unwrap_err();
+        assert!(error.to_string().contains("name a tag"), "{error}");
+        add(&staging, &[untagged("theirs", "linux/amd64"), image("v1")]).unwrap();
+        assert_eq!(digests(), of(&["theirs", "v1"]));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     Access, BlobDigest, ImageError, LayerBlob, Platform, Reference, Registries, RegistryReference,
-    StoredLayer, source::is_archive_of_images,
+    StoredLayer, docker_name, source::is_archive_of_images,
 };
 
 /// Takes the blobs of images, and gives them their names at the end.
@@ -170,9 +170,10 @@ impl ImageWriter {
                 let mut index = empty_index();
                 add_to_index(&mut index, &self.images);
                 let mut temp = publish::temp_in_place_of(file)?;
-                let docker = is_docker.then(|| ("manifest.json", docker_manifest(&self.images)));
-                let documents = [(LAYOUT_FILE, layout_document()), (INDEX_FILE, index)];
-                let documents: Vec<_> = documents.into_iter().chain(docker).collect();
+                let mut documents = vec![(LAYOUT_FILE, layout_document()), (INDEX_FILE, index)];
+                if *is_docker {
+                    documents.push(("manifest.json", docker_manifest(&self.name, &self.images)?));
+                }
                 write_archive(&self.staging, &self.images, &documents, &mut temp).map_err(|source| {
                     ImageError::Write {
                         what: self.name.clone(),
@@ -233,18 +234,16 @@ fn temp_folder(parent: &Path) -> Result<TempDir, ImageError> {
 }
 
 /// What `docker load` reads.
-fn docker_manifest(images: &[NamedImage]) -> Value {
+fn docker_manifest(archive: &str, images: &[NamedImage]) -> Result<Value, ImageError> {
     let path = |digest: &BlobDigest| format!("blobs/sha256/{}", digest.to_hex());
     let images = images.iter().map(|image| {
-        let tags = image.tag.iter().map(|tag| match tag.contains(':') {
-            true => tag.clone(),
-            false => format!("{tag}:latest"),
-        });
-        json!({
+        let names = image.tag.iter().map(|tag| docker_name(tag));
+        let names = names.collect::<Result<Vec<_>, _>>();
+        Ok(json!({
             "Config": path(&image.config),
-            "RepoTags": tags.collect::<Vec<_>>(),
+            "RepoTags": names.map_err(|error| ImageError::unsupported(archive, error.to_string()))?,
             "Layers": image.layers.iter().map(path).collect::<Vec<_>>(),
-        })
+        }))
     });
     images.collect()
 }

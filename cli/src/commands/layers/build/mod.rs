@@ -15,12 +15,13 @@ use clap::Args;
 use headstart_image::{
     Reference,
     build::{Base, ConfigChange, FileStyle, ImageWriter, LayerContent, NewImage, NewLayer, build_image},
+    docker_name,
     jar::Jar,
 };
 
 use self::{
     config::ConfigArgs,
-    files::{LayerArg, parse_layer},
+    files::{LayerArg, ListArg, load_layers, parse_layer, parse_list},
 };
 use super::{plan::FleetArgs, sources::SourceArgs};
 use crate::{context::Context, error::CommandError, ui::Ui};
@@ -41,7 +42,8 @@ pub(super) use make::{MakeArgs, TimesArg};
         --workdir /app --entrypoint node --cmd dist/server.js --output oci:web:v1\n  \
     headstart layers build --plan oci:web oci:api oci:jobs --output oci:planned\n  \
     headstart layers build --jar shop.jar --base registry.example/java:21 --output oci:shop:v1\n  \
-    git ls-files -z | headstart layers build -0 --base scratch --layer site=.:/srv@- --output docker-archive:site.tar:site:v1")]
+    git ls-files -z | headstart layers build -0 --base scratch --layer site=.:/srv --files site=- \\\n      \
+        --output docker-archive:site.tar:site:v1")]
 pub(crate) struct BuildArgs {
     /// Write images anew, in the layers that `headstart layers plan` proposes
     ///
@@ -61,19 +63,21 @@ pub(crate) struct BuildArgs {
         conflicts_with = "is_planned"
     )]
     base: Option<String>,
-    /// Layer of a folder's files, lowest first: NAME=DIR:/in/image[@LIST]
-    ///
-    /// LIST is a file with one path below DIR per line, or - for stdin; a folder stands for all it holds. Without a list
-    /// everything in DIR is meant.
-    #[arg(long = "layer", value_name = "NAME=DIR:PATH[@LIST]", required_unless_present_any = ["is_planned", "jar"], conflicts_with = "is_planned", value_parser = parse_layer)]
+    /// Layer of a folder's files, lowest first: NAME=DIR:/in/image
+    #[arg(long = "layer", value_name = "NAME=DIR:PATH", required_unless_present_any = ["is_planned", "jar"], conflicts_with = "is_planned", value_parser = parse_layer)]
     layers: Vec<LayerArg>,
+    /// Files of a layer's folder that are meant, instead of all
+    ///
+    /// LIST is a file with one path below the folder per line, or - for stdin; a folder stands for all it holds.
+    #[arg(long = "files", value_name = "NAME=LIST", requires = "layers", value_parser = parse_list)]
+    lists: Vec<ListArg>,
     /// Spring Boot jar or war to unpack into /application, in the layers of its index, or in Spring Boot's default ones
     ///
     /// Unless told otherwise the image starts Java with the jar's launcher, in that folder.
     #[arg(long, value_name = "JAR", conflicts_with_all = ["is_planned", "layers"])]
     jar: Option<PathBuf>,
     /// Paths of lists end in NUL bytes instead of line ends
-    #[arg(short = '0', long = "null", requires = "layers")]
+    #[arg(short = '0', long = "null", requires = "lists")]
     is_null_separated: bool,
     /// Where the image goes: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG] or a
     /// registry's NAME[:TAG]
@@ -101,6 +105,9 @@ fn parse_owner(text: &str) -> Result<(u32, u32), String> {
 
 pub(in super::super) fn run(ui: &Ui, context: &Context, args: BuildArgs) -> Result<(), CommandError> {
     let output = parse_output(&args.output)?;
+    if let Reference::DockerArchive { tag: Some(tag), .. } = &output {
+        docker_name(tag).map_err(|error| CommandError::usage(error.to_string()))?;
+    }
     if args.is_planned {
         return planned::run(ui, context, &args, &output);
     }
@@ -110,12 +117,7 @@ pub(in super::super) fn run(ui: &Ui, context: &Context, args: BuildArgs) -> Resu
     let mut config = args.config.change(context)?;
     let layers = match &args.jar {
         Some(jar) => jar_layers(jar, &mut config)?,
-        None => {
-            let layers = args.layers.iter();
-            layers
-                .map(|layer| layer.load(args.is_null_separated))
-                .collect::<Result<_, _>>()?
-        }
+        None => load_layers(&args.layers, &args.lists, args.is_null_separated)?,
     };
     let base = args.base.into_iter().filter(|base| base != "scratch");
     let (sources, images) = args.sources.open(ui, context, &base.collect::<Vec<_>>())?;

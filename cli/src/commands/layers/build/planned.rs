@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use headstart_image::{
     Reference,
     build::ImageWriter,
+    docker_name,
     plan::{PlannedBuild, build_plan},
 };
 
@@ -27,7 +28,7 @@ pub(super) fn run(
         return Err(CommandError::usage("each planned image gets a tag of its own")
             .hint("leave out the tag of --output"));
     }
-    let tags = tags(&args.images)?;
+    let tags = tags(&args.images, output)?;
     let planned = args
         .fleet
         .plan(ui, context, &args.images, &args.sources, &args.make)?;
@@ -57,10 +58,20 @@ pub(super) fn scratch(output: &Reference) -> PathBuf {
     }
 }
 
-fn tags(names: &[String]) -> Result<Vec<String>, CommandError> {
+fn tags(names: &[String], output: &Reference) -> Result<Vec<String>, CommandError> {
     let mut tags: Vec<String> = Vec::new();
     for name in names {
-        let tag = tag_of(name);
+        let mut tag = tag_of(name);
+        let mut is_name = !tag.is_empty();
+        // There it is the name of a repository.
+        if let Reference::DockerArchive { .. } = output {
+            tag.make_ascii_lowercase();
+            is_name = docker_name(&tag).is_ok();
+        }
+        if !is_name {
+            let sentence = format!("no tag can be made of {name:?}");
+            return Err(CommandError::usage(sentence).hint("give the folder or file a name of letters"));
+        }
         if tags.contains(&tag) {
             let sentence = format!("two images would get the tag {tag}");
             return Err(CommandError::usage(sentence).hint("give their folders or files different names"));
@@ -103,6 +114,18 @@ mod tests {
         ] {
             assert_eq!(tag_of(name), tag, "{name}");
         }
-        assert!(tags(&["oci:a/web".to_owned(), "oci:b/web".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn every_image_gets_a_tag_that_its_place_allows() {
+        let tags = |names: &[&str], output: &str| {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            tags(&names, &output.parse().unwrap())
+        };
+        assert_eq!(tags(&["oci:Web"], "oci:to").unwrap(), ["Web"]);
+        assert_eq!(tags(&["oci:Web"], "docker-archive:to").unwrap(), ["web"]);
+        assert!(tags(&["oci:a/web", "oci:b/web"], "oci:to").is_err());
+        assert!(tags(&["oci:."], "oci:to").is_err());
+        assert!(tags(&["oci:web-"], "docker-archive:to").is_err());
     }
 }
