@@ -113,7 +113,6 @@ fn a_wrong_command_line_is_2_and_explained() {
         &["clone", "--depth", "0", "x"],
         &["save", "tree"],
         &["restore", "--key", "k", "--link", "magic"],
-        &["clone", "--quiet", "--json", "x"],
         &[],
     ] {
         let run = env.run(args).code(2);

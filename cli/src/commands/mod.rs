@@ -50,13 +50,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct GlobalArgs {
     /// Print only answers, warnings and errors
-    #[arg(
-        long,
-        short,
-        global = true,
-        conflicts_with = "json",
-        help_heading = "Global options"
-    )]
+    #[arg(long, short, global = true, help_heading = "Global options")]
     quiet: bool,
     /// Print one JSON document (schema named inside) instead of text
     #[arg(long, global = true, help_heading = "Global options")]
@@ -93,6 +87,7 @@ enum Command {
 impl GlobalArgs {
     pub(crate) fn output_mode(&self) -> OutputMode {
         match (self.json, self.quiet) {
+            // Which is quiet too.
             (true, _) => OutputMode::Json,
             (false, true) => OutputMode::Quiet,
             (false, false) => OutputMode::Human,

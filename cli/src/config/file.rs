@@ -114,9 +114,10 @@ impl FromStr for ByteSize {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
         let digits = text
-            .find(|char: char| !char.is_ascii_digit())
+            .find(|char: char| !char.is_ascii_digit() && char != '.')
             .unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
+        let refuse = || format!("{text:?} is not a size; write 20GB, 1.5GiB or a number of bytes");
         let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
             "" | "b" => 1,
             "k" | "kb" => 1_000,
@@ -127,18 +128,19 @@ impl FromStr for ByteSize {
             "mib" => 1 << 20,
             "gib" => 1 << 30,
             "tib" => 1 << 40,
-            _ => {
-                return Err(format!(
-                    "{text:?} is not a size; write 20GB, 512MiB or a number of bytes"
-                ));
-            }
+            _ => return Err(refuse()),
         };
-        number
-            .parse::<u64>()
-            .ok()
-            .and_then(|number| number.checked_mul(factor))
-            .map(ByteSize)
-            .ok_or_else(|| format!("{text:?} is not a size; write 20GB, 512MiB or a number of bytes"))
+        let whole = |number: &str| number.parse::<u64>().ok()?.checked_mul(factor);
+        let bytes = match number.split_once('.') {
+            None => whole(number),
+            // Of what is counted in floating point, 15 digits are exact: a PB.
+            Some((before, after)) if factor > 1 && !before.is_empty() && !after.is_empty() => {
+                let bytes = number.parse::<f64>().ok().map(|number| number * factor as f64);
+                bytes.filter(|&bytes| bytes < 1e15).map(|bytes| bytes as u64)
+            }
+            Some(_) => None,
+        };
+        bytes.map(ByteSize).ok_or_else(refuse)
     }
 }
 
@@ -185,6 +187,10 @@ mod tests {
     fn sizes_are_read_in_both_systems() {
         let read = |text: &str| text.parse::<ByteSize>().map(ByteSize::bytes).ok();
         assert_eq!(read("20GB"), Some(20_000_000_000));
+        assert_eq!(read("1.5 GiB"), Some(3 << 29));
+        for wrong in ["1.5", "1.GB", ".5GB", "1.2.3GB", "9999999.5TB", "."] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
         assert_eq!(read("512 MiB"), Some(512 << 20));
         assert_eq!(read("77"), Some(77));
         for bad in ["", "GB", "1.5GB", "-1", "1XB", "99999999999999TB"] {

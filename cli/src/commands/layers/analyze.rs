@@ -1,6 +1,7 @@
 //! `headstart layers analyze`.
 
 use std::{
+    fs,
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
 };
@@ -100,6 +101,8 @@ pub(super) fn run(ui: &Ui, context: &Context, args: AnalyzeArgs) -> Result<(), C
 /// What is there is given up only for being a page, or empty.
 fn page_place(path: &Path) -> Result<PathBuf, CommandError> {
     let Some((place, there)) = publish::existing(path)? else {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        fs::metadata(folder.unwrap_or(Path::new("."))).at("write to", path)?;
         return Ok(path.to_owned());
     };
     let mut start = Vec::new();

@@ -25,7 +25,7 @@ pub(super) struct LimitArgs {
     /// Fail when an image wastes more: 20MB, or 5% of its file bytes
     #[arg(long, value_name = "SIZE|PERCENT")]
     max_wasted: Option<Share>,
-    /// Fail when less than this part of an image's file bytes is visible: 0.95
+    /// Fail when less than this part of an image's file bytes is visible: 0.95 or 95%
     #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
     min_efficiency: Option<f64>,
     /// Fail when an image pulls more, to a node that has the images of --have, else nothing: 50MB
@@ -52,16 +52,18 @@ impl FromStr for Share {
                 let size: ByteSize = text.parse()?;
                 Ok(Share::Bytes(size.bytes()))
             }
-            Some(percent) => {
-                let percent: f64 = percent.trim().parse().map_err(|_| "not a number".to_owned())?;
-                parse_ratio(&(percent / 100.0).to_string()).map(Share::Ratio)
-            }
+            Some(_) => parse_ratio(text).map(Share::Ratio),
         }
     }
 }
 
+/// A number between 0 and 1, or a percentage.
 fn parse_ratio(text: &str) -> Result<f64, String> {
-    let ratio: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let (number, whole) = match text.strip_suffix('%') {
+        Some(percent) => (percent.trim(), 100.0),
+        None => (text, 1.0),
+    };
+    let ratio = number.parse::<f64>().map_err(|_| "not a number".to_owned())? / whole;
     match (0.0..=1.0).contains(&ratio) {
         true => Ok(ratio),
         false => Err("not between 0 and 1".to_owned()),

@@ -1,5 +1,7 @@
 //! What `layers analyze` prints for people.
 
+use std::{collections::HashMap, hash::Hash};
+
 use headstart_image::{LoadedImage, metrics::ImageMetrics};
 
 use super::{
@@ -161,19 +163,33 @@ fn fleet(ui: &Ui, analysis: &Analysis) -> Result<(), CommandError> {
             bytes(fleet.saved_by_sharing_bytes)
         ),
     )?;
-    for (name, groups) in [
-        ("recompressed twins", fleet.recompressed_twins.len()),
-        ("near twins", fleet.near_twins.len()),
-    ] {
-        if groups > 0 {
-            let what = match name {
-                "near twins" => "groups of layers differ in times, owners, modes and order only",
-                _ => "tars are stored in more than one compression",
-            };
-            line(name, format!("{} {what}", count(groups as u64)))?;
-        }
+    let layers = analysis.images.iter().flat_map(|image| &image.layers);
+    let (mut stored, mut of_tars) = (HashMap::new(), HashMap::new());
+    for layer in layers {
+        stored.insert(layer.digest, layer.compressed_bytes);
+        of_tars.insert(layer.diff_id, layer.compressed_bytes);
+    }
+    if !fleet.recompressed_twins.is_empty() {
+        let extra = beyond_one(&fleet.recompressed_twins, &stored);
+        let what = "the same tars in another compression; push one of each";
+        line("recompressed twins", format!("{} of {what}", bytes(extra)))?;
+    }
+    if !fleet.near_twins.is_empty() {
+        let extra = beyond_one(&fleet.near_twins, &of_tars);
+        let what = "layers that differ from others in times, owners, modes and order only; fix the times";
+        line("near twins", format!("{} of {what}", bytes(extra)))?;
     }
     Ok(())
+}
+
+/// What twins take beyond the smallest of each group.
+fn beyond_one<I: Eq + Hash>(groups: &[Vec<I>], sizes: &HashMap<I, u64>) -> u64 {
+    let extra = groups.iter().map(|twins| {
+        let sizes = twins.iter().filter_map(|twin| sizes.get(twin).copied());
+        let smallest = sizes.clone().min().unwrap_or_default();
+        sizes.fold(0, u64::saturating_add) - smallest
+    });
+    extra.fold(0, u64::saturating_add)
 }
 
 fn duplicates(ui: &Ui, analysis: &Analysis) -> Result<(), CommandError> {

@@ -213,7 +213,7 @@ impl<B> FileSet<B> {
         style: FileStyle,
         open: impl Fn(&B) -> Result<Box<dyn Read>, ImageError>,
     ) -> Result<(), ImageError> {
-        self.add_parents();
+        self.add_parents()?;
         // The root is there, and not ours to change.
         self.items.remove(&b""[..]);
         for (path, item) in self.items {
@@ -261,11 +261,16 @@ impl<B> FileSet<B> {
         Ok(())
     }
 
-    fn add_parents(&mut self) {
+    fn add_parents(&mut self) -> Result<(), ImageError> {
         let paths: Vec<_> = self.items.keys().cloned().collect();
         for path in paths {
             let mut folder = split_last(&path).0;
-            while !folder.is_empty() && !self.items.contains_key(folder) {
+            while !folder.is_empty() {
+                match self.items.get(folder).map(|item| &item.kind) {
+                    None => {}
+                    Some(ItemKind::Folder) => break,
+                    Some(_) => return Err(refuse(folder, "another file would have to be below it")),
+                }
                 let item = Item {
                     kind: ItemKind::Folder,
                     mtime: (0, 0),
@@ -274,6 +279,7 @@ impl<B> FileSet<B> {
                 folder = split_last(folder).0;
             }
         }
+        Ok(())
     }
 }
 
@@ -336,5 +342,34 @@ pub(crate) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
         (b"", name) => name.to_vec(),
         (folder, b"") => folder.to_vec(),
         (folder, name) => [folder, b"/", name].concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_no_folder_of_another() {
+        let file = || Item {
+            kind: ItemKind::File {
+                size_bytes: 0,
+                is_executable: false,
+                body: (),
+            },
+            mtime: (0, 0),
+        };
+        for path in ["a/x", "a/b/c"] {
+            let mut files = FileSet::default();
+            files.insert(b"a".to_vec(), file());
+            files.insert(path.into(), file());
+            let error = files.add_parents().unwrap_err();
+            assert!(error.to_string().starts_with("a "), "{error}");
+        }
+        let mut files = FileSet::default();
+        files.insert(b"a/b/c".to_vec(), file());
+        files.insert(b"a/b-c".to_vec(), file());
+        files.add_parents().unwrap();
+        assert_eq!(files.items.len(), 4);
     }
 }

@@ -55,6 +55,12 @@ pub(super) fn begin(folder: &Path) -> Result<(), ImageError> {
     let document = layout_document().to_string();
     temp.write_all(document.as_bytes()).at("write", temp.path())?;
     let _ = publish::persist_new(temp, &path)?;
+    // Without a list of images other tools take it for broken.
+    let path = folder.join(INDEX_FILE);
+    let mut temp = publish::temp_in_place_of(&path)?;
+    let document = empty_index().to_string();
+    temp.write_all(document.as_bytes()).at("write", temp.path())?;
+    let _ = publish::persist_new(temp, &path)?;
     Ok(())
 }
 
@@ -271,6 +277,12 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("new/layout");
         begin(&folder).unwrap();
+        let index: Value = serde_json::from_slice(&fs::read(folder.join(INDEX_FILE)).unwrap()).unwrap();
+        assert_eq!(
+            index["manifests"],
+            json!([]),
+            "a build that fails leaves what others read"
+        );
         let lock = FileLock::exclusive(folder.join(LAYOUT_FILE)).unwrap();
         begin(&folder).unwrap();
         let taken = FileLock::try_exclusive(folder.join(LAYOUT_FILE)).unwrap();

@@ -30,7 +30,7 @@ pub(super) struct ConfigArgs {
     #[arg(long, conflicts_with = "is_planned", value_name = "NAME=VALUE", value_parser = parse_pair)]
     env: Vec<Pair>,
     /// Folder to start in
-    #[arg(long, conflicts_with = "is_planned", value_name = "DIR")]
+    #[arg(long, conflicts_with = "is_planned", value_name = "DIR", value_parser = parse_folder)]
     workdir: Option<String>,
     /// Who runs the program
     #[arg(long, conflicts_with = "is_planned", value_name = "USER[:GROUP]")]
@@ -50,6 +50,14 @@ fn parse_pair(text: &str) -> Result<Pair, String> {
             value: value.to_owned(),
         }),
         _ => Err("it is written NAME=VALUE".to_owned()),
+    }
+}
+
+/// Runtimes refuse any other.
+fn parse_folder(text: &str) -> Result<String, String> {
+    match text.starts_with('/') {
+        true => Ok(text.to_owned()),
+        false => Err("it is a path of the image, from the root".to_owned()),
     }
 }
 
