@@ -1,7 +1,5 @@
 //! The central directory: where it is, and its entries.
 
-use std::collections::HashSet;
-
 use super::{
     ZipEntry,
     bytes::{ZipBytes, u16_at, u32_at, u64_at},
@@ -21,7 +19,7 @@ const ZIP64_EXTRA: u16 = 1;
 /// A comment has a length of two bytes.
 const MAX_COMMENT_BYTES: u64 = u16::MAX as u64;
 /// A directory beyond this is refused; that of a very large jar has 20 MB.
-const MAX_DIRECTORY_BYTES: u64 = 256 << 20;
+const MAX_DIRECTORY_BYTES: u64 = 64 << 20;
 
 struct Directory {
     start: u64,
@@ -29,6 +27,8 @@ struct Directory {
     /// Where offsets count from.
     base: u64,
     count: u64,
+    /// Without zip64, only the last 16 bits of the count are known.
+    is_64: bool,
 }
 
 impl ZipBytes {
@@ -56,21 +56,28 @@ impl ZipBytes {
         let end = end.ok_or_else(|| self.corrupt("it is no zip, or cut off"))?;
         let record = &tail[end..];
         let end_at = tail_at + end as u64;
-        let (mut count, mut bytes) = (u64::from(u16_at(record, 10)), u64::from(u32_at(record, 12)));
-        let (mut at, mut directory_end) = (u64::from(u32_at(record, 16)), end_at);
-        if let Some((record, record_at)) = self.find_end_64(end_at)? {
-            (count, bytes, at) = (u64_at(&record, 32), u64_at(&record, 40), u64_at(&record, 48));
-            directory_end = record_at;
+        let short = [
+            (u64::from(u16_at(record, 10)), u64::from(u16::MAX)),
+            (u64::from(u32_at(record, 12)), u64::from(u32::MAX)),
+            (u64::from(u32_at(record, 16)), u64::from(u32::MAX)),
+        ];
+        let end_64 = self.find_end_64(end_at)?;
+        let ([count, bytes, at], directory_end) = match &end_64 {
+            None => (short.map(|(number, _)| number), end_at),
+            Some((record, record_at)) => ([32, 40, 48].map(|field| u64_at(record, field)), *record_at),
+        };
+        // Programs that believe one of the records would see another archive than those that believe the other.
+        let mut pairs = short.iter().zip([count, bytes, at]);
+        if !pairs.all(|(&(short, most), long)| short == long || short == most) {
+            return Err(self.corrupt("its end records differ"));
         }
         let start = directory_end
             .checked_sub(bytes)
             .filter(|&start| start >= self.range.start);
         let start = start.ok_or_else(|| self.corrupt("its directory begins before it"))?;
         if bytes > MAX_DIRECTORY_BYTES {
-            return Err(ImageError::too_large(&self.name, "a directory of 256 MiB"));
-        }
-        if count > bytes / ENTRY_BYTES as u64 {
-            return Err(self.corrupt("its directory is shorter than its entries"));
+            let limit = format!("a directory of {} MiB", MAX_DIRECTORY_BYTES >> 20);
+            return Err(ImageError::too_large(&self.name, limit));
         }
         let base = start.checked_sub(at).filter(|&base| base >= self.range.start);
         Ok(Directory {
@@ -78,6 +85,7 @@ impl ZipBytes {
             end: directory_end,
             base: base.ok_or_else(|| self.corrupt("its directory is not where it says"))?,
             count,
+            is_64: end_64.is_some(),
         })
     }
 
@@ -105,8 +113,7 @@ impl ZipBytes {
 
     fn parse(&self, mut bytes: &[u8], directory: Directory) -> Result<Vec<ZipEntry>, ImageError> {
         let mut entries = Vec::new();
-        let mut seen = HashSet::new();
-        for _ in 0..directory.count {
+        while !bytes.is_empty() {
             let cut_off = || self.corrupt("its directory is cut off");
             let (head, rest) = bytes.split_at_checked(ENTRY_BYTES).ok_or_else(cut_off)?;
             if !head.starts_with(ENTRY) {
@@ -116,14 +123,33 @@ impl ZipBytes {
             let (name, rest) = rest.split_at_checked(name).ok_or_else(cut_off)?;
             let (extra, rest) = rest.split_at_checked(extra).ok_or_else(cut_off)?;
             bytes = rest.get(usize::from(u16_at(head, 32))..).ok_or_else(cut_off)?;
-            let entry = self.entry(head, name, extra, directory.base)?;
-            if !seen.insert(entry.path.clone()) {
-                return Err(self.corrupt(&format!("it has {} twice", entry.path)));
-            }
-            entries.push(entry);
+            entries.push(self.entry(head, name, extra, directory.base)?);
         }
+        let count = entries.len() as u64;
+        if count != directory.count && (directory.is_64 || count as u16 != directory.count as u16) {
+            return Err(self.corrupt("its directory has other entries than it says"));
+        }
+        self.check_paths(&entries)?;
         self.check_apart(&entries, directory.start)?;
         Ok(entries)
+    }
+
+    /// Two entries at one path, or one below a file, make a tree that nobody unpacks alike.
+    fn check_paths(&self, entries: &[ZipEntry]) -> Result<(), ImageError> {
+        let mut sorted: Vec<_> = entries.iter().collect();
+        // By their parts: what is below a path comes right after it.
+        sorted.sort_unstable_by(|one, other| one.path.split('/').cmp(other.path.split('/')));
+        for pair in sorted.windows(2) {
+            let (above, entry) = (pair[0], pair[1]);
+            match entry.path.strip_prefix(&*above.path) {
+                Some("") => return Err(self.corrupt(&format!("it has {} twice", entry.path))),
+                Some(below) if below.starts_with('/') && !above.is_folder => {
+                    return Err(self.corrupt(&format!("{} is a file and a folder", above.path)));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Bytes that belong to several entries would be unpacked as often as the archive likes.
@@ -150,6 +176,10 @@ impl ZipBytes {
         let path =
             clean_path(name).map_err(|problem| self.corrupt(&format!("an entry's name: {problem}")))?;
         let path = str::from_utf8(&path).map_err(|_| self.corrupt("an entry's name is not UTF-8"))?;
+        let is_folder = name.ends_with(b"/");
+        if path.is_empty() && !is_folder {
+            return Err(self.corrupt("an entry has no name"));
+        }
         if u16_at(head, 8) & 1 != 0 {
             return Err(ImageError::unsupported(
                 &self.name,
@@ -174,7 +204,7 @@ impl ZipBytes {
         let header_at = base.checked_add(header_at).filter(|&at| at < self.range.end);
         Ok(ZipEntry {
             path: path.to_owned(),
-            is_folder: name.ends_with(b"/"),
+            is_folder,
             is_deflated,
             stored_bytes,
             size_bytes,
@@ -208,6 +238,73 @@ mod tests {
 
     fn open(bytes: &[u8]) -> Result<Zip, ImageError> {
         Zip::open(keep(bytes).path())
+    }
+
+    fn assert_corrupt(bytes: &[u8], reason: &str) {
+        let error = open(bytes).unwrap_err();
+        assert!(matches!(error, ImageError::Corrupt { .. }), "{error}");
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+
+    #[test]
+    fn a_path_is_one_thing() {
+        let one = |name| Made::stored(name, b"");
+        for (names, reason) in [
+            (["x", "./x"], "twice"),
+            (["x/", "x"], "twice"),
+            (["x/y", "x"], "x is a file and a folder"),
+            (["x/y/z", "x"], "x is a file and a folder"),
+            (["a", "."], "has no name"),
+        ] {
+            assert_corrupt(&zip_of(&names.map(one)), reason);
+        }
+        assert!(open(&zip_of(&["x/", "x/y", "x!", "x.y/z", "/"].map(one))).is_ok());
+    }
+
+    #[test]
+    fn a_directory_has_as_many_entries_as_it_says() {
+        let whole = zip_of(&["a", "b"].map(|name| Made::stored(name, b"")));
+        let count_at = whole.len() - END_BYTES as usize + 10;
+        for count in [0, 1, 3] {
+            let mut other = whole.clone();
+            other[count_at] = count;
+            assert_corrupt(&other, "entries");
+        }
+    }
+
+    #[test]
+    fn more_entries_than_the_count_can_hold_are_all_there() {
+        let names: Vec<_> = (0..65_538).map(|number| number.to_string()).collect();
+        let entries: Vec<_> = names.iter().map(|name| Made::stored(name, b"")).collect();
+        assert_eq!(open(&zip_of(&entries)).unwrap().entries.len(), 65_538);
+    }
+
+    #[test]
+    fn two_end_records_say_the_same() {
+        let whole = zip_of(&[Made::stored("a", b"1")]);
+        let end_at = whole.len() - END_BYTES as usize;
+        let (before, end) = whole.split_at(end_at);
+        let with_64 = |count: u64| {
+            let [directory, at] = [12, 16].map(|at| u64::from(u32_at(end, at)));
+            let mut record = END_64.to_vec();
+            record.extend_from_slice(&44_u64.to_le_bytes());
+            record.extend_from_slice(&[0; 12]);
+            for number in [count, count, directory, at] {
+                record.extend_from_slice(&number.to_le_bytes());
+            }
+            let mut locator = END_64_LOCATOR.to_vec();
+            locator.extend_from_slice(&[0; 4]);
+            locator.extend_from_slice(&(end_at as u64).to_le_bytes());
+            locator.extend_from_slice(&1_u32.to_le_bytes());
+            [before, &record, &locator, end].concat()
+        };
+        assert_eq!(open(&with_64(1)).unwrap().entries.len(), 1);
+        assert_corrupt(&with_64(2), "end records");
+        // What does not fit into the short one stands in the long one alone.
+        let mut long = with_64(1);
+        let count_at = long.len() - END_BYTES as usize + 8;
+        long[count_at..count_at + 4].fill(0xff);
+        assert_eq!(open(&long).unwrap().entries.len(), 1);
     }
 
     #[test]

@@ -87,8 +87,12 @@ impl Zip {
     pub(crate) fn open_entry(&self, entry: &ZipEntry) -> Result<Box<dyn Read>, ImageError> {
         let stored = self.bytes.part(self.body_at(entry)?, entry.stored_bytes);
         Ok(match entry.is_deflated {
-            true => Box::new(Checked::new(DeflateDecoder::new(stored), entry.crc)),
-            false => Box::new(Checked::new(stored, entry.crc)),
+            true => Box::new(Checked::new(
+                DeflateDecoder::new(stored),
+                entry.size_bytes,
+                entry.crc,
+            )),
+            false => Box::new(Checked::new(stored, entry.size_bytes, entry.crc)),
         })
     }
 
@@ -191,6 +195,23 @@ mod tests {
         let at = damaged.windows(4).position(|window| window == b"body").unwrap();
         damaged[at] ^= 1;
         assert!(open(&damaged).unwrap().read_entry("x", 10).is_err());
+    }
+
+    #[test]
+    fn a_body_is_as_long_as_its_directory_says() {
+        let whole = zip_of(&[Made::deflated("x", &[7; 1000])]);
+        let entry = whole.windows(4).rposition(|window| window == b"PK\x01\x02");
+        let size_at = entry.unwrap() + 24;
+        for size in [999_u32, 1001] {
+            let mut other = whole.clone();
+            other[size_at..size_at + 4].copy_from_slice(&size.to_le_bytes());
+            let error = open(&other).unwrap().read_entry("x", 2000).unwrap_err();
+            assert!(matches!(error, ImageError::Read { .. }), "{error}");
+        }
+        assert_eq!(
+            open(&whole).unwrap().read_entry("x", 2000).unwrap().unwrap(),
+            [7; 1000]
+        );
     }
 
     proptest! {
