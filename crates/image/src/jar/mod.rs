@@ -14,7 +14,7 @@ mod report;
 mod testing;
 mod zip;
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{io, path::Path};
 
 use index::IndexedLayer;
 pub use library::Library;
@@ -31,6 +31,9 @@ use crate::{
 /// The longest manifest, index and list of properties that is read.
 const MAX_TEXT_BYTES: u64 = 4 << 20;
 
+/// Where the application's own classes are.
+const CLASS_FOLDERS: [&str; 2] = ["BOOT-INF/classes/", "WEB-INF/classes/"];
+
 /// An executable jar or war of Spring Boot's.
 #[derive(Debug)]
 pub struct Jar {
@@ -42,7 +45,7 @@ pub struct Jar {
     layers: Vec<IndexedLayer>,
 }
 
-/// The files that the image's layer of one of the jar's has.
+/// The files of a layer of the jar.
 struct LayerFiles<'j> {
     name: &'j str,
     files: Vec<&'j ZipEntry>,
@@ -54,9 +57,7 @@ impl Jar {
         let zip = Zip::open(path)?;
         let name = path.display().to_string();
         let manifest = zip.read_entry("META-INF/MANIFEST.MF", MAX_TEXT_BYTES)?;
-        let manifest = manifest.map_or_else(Manifest::default, |bytes| {
-            Manifest::parse(&String::from_utf8_lossy(&bytes))
-        });
+        let manifest = manifest.map_or_else(Manifest::default, |bytes| Manifest::parse(&bytes));
         let is_boot =
             manifest.get("Spring-Boot-Version").is_some() || manifest.get("Spring-Boot-Classes").is_some();
         let Some(main_class) = manifest.get("Main-Class").filter(|_| is_boot) else {
@@ -94,13 +95,15 @@ impl Jar {
     /// The layers that have files, in the order of the index; what belongs to none comes last.
     pub fn layer_names(&self) -> Vec<String> {
         let layers = self.layer_files().into_iter();
-        layers.map(|layer| layer.name.to_owned()).collect()
+        let filled = layers.filter(|layer| !layer.files.is_empty());
+        filled.map(|layer| layer.name.to_owned()).collect()
     }
 
     /// The files of each layer that has some, to be put into `folder` of an image.
     pub(crate) fn file_sets(&self, folder: &[u8]) -> Vec<(String, FileSet<ZipEntry>)> {
         let layers = self.layer_files().into_iter();
-        layers
+        let filled = layers.filter(|layer| !layer.files.is_empty());
+        filled
             .map(|layer| (layer.name.to_owned(), layer.file_set(folder)))
             .collect()
     }
@@ -109,19 +112,28 @@ impl Jar {
         self.zip.open_entry(entry)
     }
 
-    /// The layers that have files. A file belongs to the first layer that has it.
+    /// The layers of the index, whether they have files or not, and one more for files that are in none. A file belongs to the
+    /// first layer that has it.
     fn layer_files(&self) -> Vec<LayerFiles<'_>> {
-        let mut layers: BTreeMap<usize, Vec<&ZipEntry>> = BTreeMap::new();
-        for entry in self.zip.files() {
-            let layer = self.layers.iter().position(|layer| layer.has(&entry.path));
-            let number = layer.unwrap_or(self.layers.len());
-            layers.entry(number).or_default().push(entry);
-        }
-        let layers = layers.into_iter().map(|(number, files)| LayerFiles {
-            name: self.layers.get(number).map_or("unassigned", |layer| &layer.name),
-            files,
+        let layers = self.layers.iter().map(|layer| LayerFiles {
+            name: &layer.name,
+            files: Vec::new(),
         });
-        layers.collect()
+        let mut layers: Vec<_> = layers.collect();
+        let mut unassigned = Vec::new();
+        for entry in self.zip.files() {
+            match self.layers.iter().position(|layer| layer.has(&entry.path)) {
+                Some(number) => layers[number].files.push(entry),
+                None => unassigned.push(entry),
+            }
+        }
+        if !unassigned.is_empty() {
+            layers.push(LayerFiles {
+                name: "unassigned",
+                files: unassigned,
+            });
+        }
+        layers
     }
 }
 

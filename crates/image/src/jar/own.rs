@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use super::{
-    MAX_TEXT_BYTES,
+    CLASS_FOLDERS, MAX_TEXT_BYTES,
     library::{is_snapshot, split_version},
     manifest::Manifest,
     zip::Zip,
@@ -56,8 +56,11 @@ impl Application {
 fn version(path: &Path, manifest: &Manifest, zip: &Zip) -> Option<String> {
     let written = manifest.get("Implementation-Version").map(str::to_owned);
     let built = || {
-        let info = zip.read_entry("BOOT-INF/classes/META-INF/build-info.properties", MAX_TEXT_BYTES);
-        let info = info.ok().flatten()?;
+        let mut places = CLASS_FOLDERS.iter().map(|folder| {
+            let info = zip.read_entry(&format!("{folder}META-INF/build-info.properties"), MAX_TEXT_BYTES);
+            info.ok().flatten()
+        });
+        let info = places.find_map(|info| info)?;
         let info = String::from_utf8_lossy(&info);
         let mut lines = info.lines();
         lines.find_map(|line| Some(line.strip_prefix("build.version=")?.trim().to_owned()))

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, io};
 
 use super::{
-    Jar, LayerFiles,
+    CLASS_FOLDERS, Jar, LayerFiles,
     defaults::DEPENDENCIES,
     index,
     library::{Library, is_library, is_snapshot},
@@ -15,9 +15,6 @@ use crate::{
     build::{BuildOptions, FileStyle, build_layer, merge},
     tar,
 };
-
-/// Where the application's own classes are.
-const CLASS_FOLDERS: [&str; 2] = ["BOOT-INF/classes/", "WEB-INF/classes/"];
 
 /// What is to be known of a jar's layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +57,7 @@ pub struct JarLayer {
     pub files: u64,
     /// Bytes they take in the jar.
     pub stored_bytes: u64,
-    /// Bytes that an image's layer of them takes.
+    /// Bytes that an image's layer of them takes; 0 without files, since then images have none.
     pub layer_bytes: u64,
 }
 
@@ -159,15 +156,21 @@ impl Jar {
         options: BuildOptions<'_>,
     ) -> Result<JarLayer, ImageError> {
         let nothing = merge(&[])?;
-        let built = build_layer(options, io::sink(), |writer| {
-            let set = layer.file_set(b"application");
-            set.write(writer, &nothing, style, |entry| self.open_entry(entry))
-        })?;
+        let build = || {
+            build_layer(options, io::sink(), |writer| {
+                let set = layer.file_set(b"application");
+                set.write(writer, &nothing, style, |entry| self.open_entry(entry))
+            })
+        };
+        let layer_bytes = match layer.files.is_empty() {
+            true => 0,
+            false => build()?.compressed_bytes,
+        };
         Ok(JarLayer {
             name: layer.name.to_owned(),
             files: layer.files.len() as u64,
             stored_bytes: layer.files.iter().map(|entry| entry.stored_bytes).sum(),
-            layer_bytes: built.compressed_bytes,
+            layer_bytes,
         })
     }
 
@@ -275,6 +278,42 @@ mod tests {
         assert_eq!(report.layers[2].name, "code");
         assert_eq!(report.code_change_bytes, report.layers[2].layer_bytes);
         assert_eq!(report.proposed_index, None);
+    }
+
+    #[test]
+    fn a_layer_without_files_is_told_and_not_built() {
+        let index = "- \"dependencies\":\n  - \"BOOT-INF/lib/\"\n- \"snapshot-dependencies\":\n\
+            - \"application\":\n  - \"BOOT-INF/classes/\"\n  - \"BOOT-INF/layers.idx\"\n  - \"META-INF/\"\n";
+        let manifest = format!("{MANIFEST}Spring-Boot-Layers-Index: BOOT-INF/layers.idx\r\n");
+        let (jar, report) = report(&[
+            Made::deflated("META-INF/MANIFEST.MF", manifest.as_bytes()),
+            Made::deflated("BOOT-INF/layers.idx", index.as_bytes()),
+            Made::deflated("BOOT-INF/classes/com/acme/shop/Main.class", b"main"),
+            Made::stored("BOOT-INF/lib/a-1.2.jar", &library("org/other")),
+        ]);
+        let names: Vec<_> = report.layers.iter().map(|layer| &*layer.name).collect();
+        assert_eq!(names, ["dependencies", "snapshot-dependencies", "application"]);
+        let empty = &report.layers[1];
+        assert_eq!((empty.files, empty.stored_bytes, empty.layer_bytes), (0, 0, 0));
+        assert_eq!(report.code_change_bytes, report.layers[2].layer_bytes);
+        assert_eq!(jar.layer_names(), ["dependencies", "application"]);
+    }
+
+    #[test]
+    fn the_version_of_a_war_is_that_of_its_build_too() {
+        let (_, report) = report(&[
+            Made::deflated("META-INF/MANIFEST.MF", MANIFEST.as_bytes()),
+            Made::deflated(
+                "WEB-INF/classes/META-INF/build-info.properties",
+                b"build.name=shop\nbuild.version=1.4\n",
+            ),
+            Made::stored("WEB-INF/lib/money-1.4.jar", &library("com/acme/money")),
+            Made::stored(
+                "WEB-INF/lib/shop-client-1.3.jar",
+                &library("com/acme/shop/client"),
+            ),
+        ]);
+        assert_eq!(report.own_modules_in_dependencies, ["WEB-INF/lib/money-1.4.jar"]);
     }
 
     #[test]
