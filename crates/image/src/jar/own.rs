@@ -5,9 +5,14 @@
 //! its first two parts (`com.acme` of `com.acme.shop.Main`). Where nobody tells the application's version, three parts
 //! decide instead.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
-use super::{MAX_TEXT_BYTES, is_snapshot, split_version, zip::Zip};
+use super::{
+    CLASS_FOLDERS, MAX_TEXT_BYTES,
+    library::{is_snapshot, split_version},
+    manifest::Manifest,
+    zip::Zip,
+};
 
 /// What tells the application from its libraries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +26,7 @@ pub(super) struct Application {
 
 impl Application {
     /// What the jar at `path` says of its application; nothing when it names no start class within a package of two parts.
-    pub(super) fn of(path: &Path, manifest: &BTreeMap<String, String>, zip: &Zip) -> Option<Self> {
+    pub(super) fn of(path: &Path, manifest: &Manifest, zip: &Zip) -> Option<Self> {
         let (package, _class) = manifest.get("Start-Class")?.rsplit_once('.')?;
         let parts: Vec<_> = package.split('.').collect();
         let folder = |count: usize| parts.iter().take(count).map(|part| format!("{part}/")).collect();
@@ -48,11 +53,14 @@ impl Application {
 }
 
 /// The version that the build tool wrote, or that is part of the file's name.
-fn version(path: &Path, manifest: &BTreeMap<String, String>, zip: &Zip) -> Option<String> {
-    let written = manifest.get("Implementation-Version").cloned();
+fn version(path: &Path, manifest: &Manifest, zip: &Zip) -> Option<String> {
+    let written = manifest.get("Implementation-Version").map(str::to_owned);
     let built = || {
-        let info = zip.read_entry("BOOT-INF/classes/META-INF/build-info.properties", MAX_TEXT_BYTES);
-        let info = info.ok().flatten()?;
+        let mut places = CLASS_FOLDERS.iter().map(|folder| {
+            let info = zip.read_entry(&format!("{folder}META-INF/build-info.properties"), MAX_TEXT_BYTES);
+            info.ok().flatten()
+        });
+        let info = places.find_map(|info| info)?;
         let info = String::from_utf8_lossy(&info);
         let mut lines = info.lines();
         lines.find_map(|line| Some(line.strip_prefix("build.version=")?.trim().to_owned()))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{APPLICATION, index::IndexedLayer, is_library};
+use super::{defaults::APPLICATION, index::IndexedLayer, library::is_library};
 
 /// The layer of the project's own libraries: they change more often than other people's, and less than the classes.
 const OWN_MODULES: &str = "own-modules";
@@ -65,5 +65,44 @@ fn describe(files: &[(&str, usize)], prefix: usize, depth: usize, into: &mut [Ve
             false => describe(inside, end, depth + 1, into),
         }
         rest = behind;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::jar::{
+        index,
+        testing::{MANIFEST, Made, library, report},
+    };
+
+    #[test]
+    fn an_index_is_proposed_that_has_every_entry_once() {
+        let entries = [
+            Made::deflated(
+                "META-INF/MANIFEST.MF",
+                format!("{MANIFEST}Implementation-Version: 1.4\r\n").as_bytes(),
+            ),
+            Made::deflated("org/springframework/boot/loader/launch/JarLauncher.class", b"x"),
+            Made::deflated("BOOT-INF/classes/com/acme/shop/Main.class", b"main"),
+            Made::deflated("BOOT-INF/classes/static/page.html", b"page"),
+            Made::deflated("BOOT-INF/classpath.idx", b""),
+            Made::stored("BOOT-INF/lib/a-1.2.jar", &library("org/other")),
+            Made::stored("BOOT-INF/lib/b-1-SNAPSHOT.jar", &library("org/b")),
+            Made::stored("BOOT-INF/lib/shop-model-1.4.jar", &library("com/acme/model")),
+        ];
+        let (jar, report) = report(&entries);
+        let text = report.proposed_index.unwrap();
+        let expected = "- \"dependencies\":\n  - \"BOOT-INF/lib/a-1.2.jar\"\n\
+            - \"spring-boot-loader\":\n  - \"org/\"\n\
+            - \"snapshot-dependencies\":\n  - \"BOOT-INF/lib/b-1-SNAPSHOT.jar\"\n\
+            - \"own-modules\":\n  - \"BOOT-INF/lib/shop-model-1.4.jar\"\n\
+            - \"application\":\n  - \"BOOT-INF/classes/\"\n  - \"BOOT-INF/classpath.idx\"\n\
+            \x20 - \"BOOT-INF/layers.idx\"\n  - \"META-INF/\"\n";
+        assert_eq!(text, expected);
+        let layers = index::parse(&text).unwrap();
+        for entry in &jar.zip.entries {
+            let count = layers.iter().filter(|layer| layer.has(&entry.path)).count();
+            assert_eq!(count, 1, "{}", entry.path);
+        }
     }
 }

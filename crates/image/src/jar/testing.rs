@@ -1,8 +1,19 @@
-//! Zips made by hand, for tests.
+//! Zips and jars made by hand, for tests.
 
-use std::io::Write as _;
+use std::{io::Write as _, num::NonZero, sync::atomic::AtomicBool};
 
 use flate2::{Compression, Crc, write::DeflateEncoder};
+use tempfile::NamedTempFile;
+
+use super::{Jar, JarReport};
+use crate::{
+    ImageError,
+    build::{BuildOptions, FileStyle, Times},
+};
+
+/// The main section of a jar that Spring Boot made, without an end.
+pub(crate) const MANIFEST: &str = "Manifest-Version: 1.0\r\nMain-Class: org.springframework.boot.loader.launch.JarLaunch\r\n er\r\n\
+    Start-Class: com.acme.shop.Main\r\nSpring-Boot-Version: 3.3.0\r\n";
 
 /// An entry to make.
 pub(crate) struct Made {
@@ -73,4 +84,37 @@ pub(crate) fn zip_of(entries: &[Made]) -> Vec<u8> {
     }
     zip.extend_from_slice(&[0; 2]);
     zip
+}
+
+/// Bytes in a file.
+pub(crate) fn keep(bytes: &[u8]) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+pub(crate) fn open_jar(entries: &[Made]) -> Result<Jar, ImageError> {
+    Jar::open(keep(&zip_of(entries)).path())
+}
+
+/// What is to be known of a jar of these entries.
+pub(crate) fn report(entries: &[Made]) -> (Jar, JarReport) {
+    let jar = open_jar(entries).unwrap();
+    let style = FileStyle {
+        uid: 0,
+        gid: 0,
+        times: Times::Fixed(0),
+    };
+    let options = BuildOptions {
+        compression: crate::Compression::Gzip,
+        threads: NonZero::<usize>::MIN,
+        interrupt: &AtomicBool::new(false),
+    };
+    let report = jar.report(style, options).unwrap();
+    (jar, report)
+}
+
+/// A library with a class in a package.
+pub(crate) fn library(package: &str) -> Vec<u8> {
+    zip_of(&[Made::deflated(&format!("{package}/X.class"), b"class")])
 }

@@ -237,6 +237,28 @@ mod tests {
         zstd::decode_all(&bytes[MAGIC.len()..bytes.len() - Digest::LEN]).unwrap()
     }
 
+    #[test]
+    fn a_layer_survives_its_cache_and_damage_is_noticed() {
+        let tar = TarMaker::new()
+            .folder("a")
+            .pax(&[("SCHILY.xattr.user.x", "1")])
+            .file("a/x", &[3; 500])
+            .hard_link("b", "a/x")
+            .symlink("c", "b")
+            .of_type(b'3', "null", "")
+            .file("a/.wh.y", b"")
+            .finish();
+        let layer = scan(&tar);
+        let bytes = layer.encode().unwrap();
+        assert_eq!(Layer::decode(&bytes).as_ref(), Some(&layer));
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(Layer::decode(&damaged).is_none(), "byte {at}");
+            assert!(Layer::decode(&bytes[..at]).is_none(), "cut at {at}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
         #[test]

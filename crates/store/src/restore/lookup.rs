@@ -46,3 +46,28 @@ async fn read(store: &dyn Store, name: &EntryName) -> Result<Option<Entry>, Stor
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        RestoreOutcome,
+        testing::{Bench, write},
+    };
+
+    #[test]
+    fn restore_keys_are_tried_in_order_after_the_exact_key() {
+        let bench = Bench::new();
+        write(bench.from().join("d"), "x");
+        bench.save("npm-a", &["d"]);
+        let matched = |key: &str, restore_keys: &[&str]| match bench.try_restore(key, restore_keys).unwrap() {
+            RestoreOutcome::Restored(restored) => Some(restored.lookup),
+            RestoreOutcome::Miss => None,
+        };
+        let found = Lookup::RestoreKey { key: "npm-a".into() };
+        assert_eq!(matched("npm-a", &[]), Some(Lookup::Exact));
+        assert_eq!(matched("npm-b", &["yarn-", "npm-"]), Some(found));
+        assert_eq!(matched("npm-b", &["yarn-"]), None);
+        assert_eq!(matched("", &[]), None);
+    }
+}
