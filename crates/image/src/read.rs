@@ -16,6 +16,7 @@ use crate::{
     blob::{ScannedBlob, StoredBlob, hash_blob, scan_blob},
     cache::{self, KnownBlob},
     decompress::{Compression, decompress},
+    interrupt,
     layer::EntryMemory,
     manifest::media_type,
 };
@@ -251,7 +252,8 @@ fn read_some(
             let Some(&number) = order.get(next.fetch_add(1, Ordering::Relaxed)) else {
                 break;
             };
-            match jobs[number].read(known, options, memory) {
+            let read = interrupt::check(options.interrupt);
+            match read.and_then(|()| jobs[number].read(known, options, memory)) {
                 Ok(layer) => done.push((number, Arc::new(layer))),
                 Err(error) => {
                     has_failed.store(true, Ordering::Relaxed);
