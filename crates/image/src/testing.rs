@@ -219,6 +219,10 @@ impl Source for MemoryImage {
         let stored = layers.find(|stored| Some(BlobDigest::of(stored)) == layer.digest);
         Ok(Box::new(&stored.unwrap()[..]))
     }
+
+    fn find_layer(&self, _layer: &LayerBlob) -> Result<Option<u64>, ImageError> {
+        Ok(None)
+    }
 }
 
 /// Opens an image of the disk.
