@@ -177,6 +177,36 @@ fn a_restore_that_is_stopped_or_killed_is_finished_by_the_next_one() {
     assert_store_is_sound(&env);
 }
 
+#[test]
+fn an_archive_of_an_image_that_is_stopped_leaves_nothing() {
+    for kind in ["oci-archive", "docker-archive"] {
+        let env = machine();
+        fs::create_dir(env.path("app")).unwrap();
+        let file = fs::File::create(env.path("app/large")).unwrap();
+        file.set_len(300_000_000).unwrap();
+        let output = format!("{kind}:image.tar:v1");
+        let args = ["layers", "build", "--base", "scratch", "--layer", "app=app:/app"];
+        let build = || {
+            let command = env.headstart().args(args);
+            command.args(["--compression", "none", "--output", &output])
+        };
+        // The layer is there, and its bytes are on their way into the archive.
+        let mut run = build().start();
+        let work = env.path("");
+        let is_half_written = || {
+            let entries = fs::read_dir(&work).unwrap().flatten();
+            let mut files = entries.filter_map(|entry| entry.metadata().ok().filter(fs::Metadata::is_file));
+            files.any(|file| (10_000_000..200_000_000).contains(&file.len()))
+        };
+        assert!(run.wait_until(is_half_written), "{kind}");
+        run.signal(Signal::INT);
+        let _ = run.wait().code(130);
+        assert_eq!(names(&env.path("")), ["app"], "{kind}");
+        let _ = build().run().success();
+        assert_eq!(names(&env.path("")), ["app", "image.tar"], "{kind}");
+    }
+}
+
 fn count_files(folder: &Path) -> usize {
     walk(folder).len()
 }

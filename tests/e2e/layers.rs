@@ -186,13 +186,25 @@ fn a_second_analysis_reads_no_layer() {
     make_images(&env);
     let analyze = || env.run(["layers", "analyze", "--json", "oci:oci:app", "oci:oci:base"]);
     let first = analyze().success().json();
+    let blobs = env.path("oci/blobs/sha256");
+    let mut last = blobs.clone();
     for image in first["images"].as_array().unwrap() {
         for layer in image["layers"].as_array().unwrap() {
             let digest = layer["digest"].as_str().unwrap().trim_start_matches("sha256:");
-            let _ = fs::remove_file(env.path("oci/blobs/sha256").join(digest));
+            last = blobs.join(digest);
+            let length = fs::metadata(&last).unwrap().len();
+            fs::write(&last, vec![0; length as usize]).unwrap();
         }
     }
     assert_eq!(analyze().success().json(), first);
+    let bytes = fs::read(&last).unwrap();
+    fs::remove_file(&last).unwrap();
+    let error = analyze().code(1).stderr();
+    assert!(
+        error.contains("is not in"),
+        "an image without its layers: {error}"
+    );
+    fs::write(&last, bytes).unwrap();
     let _ = env
         .run(["cache", "gc", "--max-size", "0", "--grace", "0s"])
         .success();

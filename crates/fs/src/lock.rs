@@ -23,14 +23,6 @@ impl FileLock {
         Ok(FileLock { _file: file, path })
     }
 
-    /// Waits for the exclusive lock on a file that is there, and that may be somebody else's: reading it is enough.
-    pub fn exclusive_existing(path: impl Into<PathBuf>) -> Result<Self, PathError> {
-        let path = path.into();
-        let file = File::open(&path).at("open", &path)?;
-        file.lock().at("lock", &path)?;
-        Ok(FileLock { _file: file, path })
-    }
-
     /// Waits for the shared lock on `path`, creating the file.
     pub fn shared(path: impl Into<PathBuf>) -> Result<Self, PathError> {
         let path = path.into();
@@ -42,7 +34,16 @@ impl FileLock {
     /// Takes the exclusive lock on `path` if nobody holds any lock on it, creating the file.
     pub fn try_exclusive(path: impl Into<PathBuf>) -> Result<Option<Self>, PathError> {
         let path = path.into();
-        let file = open(&path)?;
+        Self::try_lock(open(&path)?, path)
+    }
+
+    /// The same of a file that is there, and that may be somebody else's: reading it is enough.
+    pub fn try_exclusive_existing(path: impl Into<PathBuf>) -> Result<Option<Self>, PathError> {
+        let path = path.into();
+        Self::try_lock(File::open(&path).at("open", &path)?, path)
+    }
+
+    fn try_lock(file: File, path: PathBuf) -> Result<Option<Self>, PathError> {
         match file.try_lock() {
             Ok(()) => Ok(Some(FileLock { _file: file, path })),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -76,7 +77,9 @@ mod tests {
         let held = FileLock::try_exclusive(&path).unwrap().expect("nobody holds it");
         assert!(FileLock::try_exclusive(&path).unwrap().is_none());
         drop(held);
-        let read_only = FileLock::exclusive_existing(&path).unwrap();
+        let read_only = FileLock::try_exclusive_existing(&path)
+            .unwrap()
+            .expect("nobody holds it");
         assert!(FileLock::try_exclusive(&path).unwrap().is_none());
         drop(read_only);
         assert!(FileLock::try_exclusive(&path).unwrap().is_some());

@@ -15,6 +15,7 @@ mod decompress;
 pub mod diff;
 mod digest;
 mod error;
+mod interrupt;
 pub mod jar;
 mod layer;
 pub mod manifest;

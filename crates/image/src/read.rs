@@ -16,6 +16,7 @@ use crate::{
     blob::{ScannedBlob, StoredBlob, hash_blob, scan_blob},
     cache::{self, KnownBlob},
     decompress::{Compression, decompress},
+    interrupt,
     layer::EntryMemory,
     manifest::media_type,
 };
@@ -73,6 +74,7 @@ pub fn read_images(
     let mut numbers: HashMap<_, usize> = HashMap::new();
     let mut numbers_of_images = Vec::new();
     for (from, image) in images.iter().enumerate() {
+        find_layers(&*sources[from], image)?;
         let numbers_of_image = image.layers.iter().map(|blob| {
             // Without a digest only the place tells blobs apart.
             let key = match blob.digest {
@@ -108,6 +110,15 @@ pub fn read_images(
         })
     });
     loaded.collect()
+}
+
+/// Refuses an image that lacks a layer, however well it is known and whoever else has it; foreign ones may be elsewhere.
+fn find_layers(source: &dyn Source, image: &Image) -> Result<(), ImageError> {
+    let own = |blob: &&LayerBlob| !media_type::is_foreign_layer(&blob.media_type);
+    image.layers.iter().filter(own).try_for_each(|blob| {
+        let found = source.find_layer(blob)?;
+        found.map_or(Ok(()), |found_bytes| check_size(image, blob, found_bytes))
+    })
 }
 
 /// A layer that was read as an image claims it to be: blobs of one digest may be claimed to be different tars, or of different
@@ -251,7 +262,8 @@ fn read_some(
             let Some(&number) = order.get(next.fetch_add(1, Ordering::Relaxed)) else {
                 break;
             };
-            match jobs[number].read(known, options, memory) {
+            let read = interrupt::check(options.interrupt);
+            match read.and_then(|()| jobs[number].read(known, options, memory)) {
                 Ok(layer) => done.push((number, Arc::new(layer))),
                 Err(error) => {
                     has_failed.store(true, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write as _},
     num::NonZero,
-    sync::{Arc, OnceLock, atomic::AtomicBool},
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use flate2::{Compression, write::GzEncoder};
@@ -219,6 +219,10 @@ impl Source for MemoryImage {
         let stored = layers.find(|stored| Some(BlobDigest::of(stored)) == layer.digest);
         Ok(Box::new(&stored.unwrap()[..]))
     }
+
+    fn find_layer(&self, _layer: &LayerBlob) -> Result<Option<u64>, ImageError> {
+        Ok(None)
+    }
 }
 
 /// Opens an image of the disk.
@@ -228,18 +232,13 @@ pub(crate) fn open(reference: &Reference) -> Box<dyn Source> {
 
 /// A way to registries that nobody goes.
 pub(crate) fn access() -> Access {
-    // Made once: it reads the certificates of the system.
-    static REGISTRIES: OnceLock<Arc<Registries>> = OnceLock::new();
-    let registries = REGISTRIES.get_or_init(|| {
-        let options = RegistryOptions {
-            credentials: Box::new(NoCredentials),
-            plain_http: Vec::new(),
-            interrupt: Arc::default(),
-        };
-        Arc::new(Registries::new(options).unwrap())
-    });
+    let options = RegistryOptions {
+        credentials: Box::new(NoCredentials),
+        plain_http: Vec::new(),
+        interrupt: Arc::default(),
+    };
     Access {
-        registries: Arc::clone(registries),
+        registries: Arc::new(Registries::new(options)),
         docker_socket: "none".into(),
         interrupt: Arc::default(),
     }

@@ -18,7 +18,7 @@ use headstart_image::{
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 
 use super::{document::Document, limits::LimitArgs, report, report_html, sources::SourceArgs};
-use crate::{context::Context, error::CommandError, ui::Ui};
+use crate::{context::Context, error::CommandError, interrupt, ui::Ui};
 
 /// Contents that several layers have which the JSON document names.
 const NAMED_DUPLICATES: usize = 100;
@@ -85,9 +85,13 @@ pub(super) fn run(ui: &Ui, context: &Context, args: AnalyzeArgs) -> Result<(), C
     let names: Vec<_> = args.images.iter().chain(&args.have).cloned().collect();
     let mut images = args.sources.read(ui, context, &names)?;
     let have = images.split_off(args.images.len());
-    let analysis = Analysis::of(images, have)?;
-    if let Some(path) = &args.html {
-        let page = report_html::render(&analysis)?;
+    let wants_page = args.html.is_some();
+    let (analysis, page) = interrupt::compute(&context.interrupt, move || {
+        let analysis = Analysis::of(images, have)?;
+        let page = wants_page.then(|| report_html::render(&analysis)).transpose()?;
+        Ok((analysis, page))
+    })?;
+    if let Some((path, page)) = args.html.as_ref().zip(page) {
         write_page(path, &page)?;
         ui.status(format_args!("Wrote {}", path.display()));
     }

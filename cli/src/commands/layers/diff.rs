@@ -12,6 +12,7 @@ use super::{document::text, sources::SourceArgs};
 use crate::{
     context::Context,
     error::CommandError,
+    interrupt,
     ui::{Table, Ui, bytes, clean, count},
 };
 
@@ -102,11 +103,13 @@ pub(super) fn run(ui: &Ui, context: &Context, args: DiffArgs) -> Result<(), Comm
         order: args.ignore.contains(&Ignored::Order),
     };
     let images = args.sources.read(ui, context, &[args.old, args.new])?;
-    let [old, new] = &images[..] else {
-        unreachable!("two names give two images");
-    };
-    let comparison = Comparison::of(old, new, ignore)?;
-    let document = DiffDocument::new(old, new, &comparison);
+    let document = interrupt::compute(&context.interrupt, move || {
+        let [old, new] = &images[..] else {
+            unreachable!("two names give two images");
+        };
+        let comparison = Comparison::of(old, new, ignore)?;
+        Ok(DiffDocument::new(old, new, &comparison))
+    })?;
     match ui.is_json() {
         true => ui.answer_json(&document)?,
         false => document.print(ui)?,

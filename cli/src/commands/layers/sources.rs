@@ -12,12 +12,7 @@ use super::{
     cache::{LayerFolder, MAX_BYTES, layers_dir},
     credentials::DockerCredentials,
 };
-use crate::{
-    context::Context,
-    env_vars,
-    error::{CommandError, Kind},
-    ui::Ui,
-};
+use crate::{context::Context, env_vars, error::CommandError, ui::Ui};
 
 /// Where the Docker daemon listens unless `$DOCKER_HOST` says otherwise.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
@@ -108,11 +103,8 @@ impl SourceArgs {
             plain_http: self.plain_http.clone(),
             interrupt: Arc::clone(&context.interrupt),
         };
-        let registries = Registries::new(options).map_err(|error| {
-            CommandError::from_error(Kind::Failed, &error).context("cannot prepare to speak to registries")
-        })?;
         Ok(Access {
-            registries: Arc::new(registries),
+            registries: Arc::new(Registries::new(options)),
             // Who wants the daemon has been told what is wrong with it.
             docker_socket: docker_socket(context).unwrap_or_else(|_| DOCKER_SOCKET.into()),
             interrupt: Arc::clone(&context.interrupt),

@@ -10,13 +10,14 @@ use std::{
         fs::MetadataExt as _,
     },
     path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
 };
 
 use headstart_fs::AtPath as _;
 
 use super::{layer::LayerWriter, proof::IMPLIED};
 use crate::{
-    EntryKind, ImageError, Tree,
+    EntryKind, ImageError, Tree, interrupt,
     layer::{WHITEOUT, clean_path, split_last},
     tar::{Entry, Kind},
 };
@@ -54,15 +55,15 @@ pub struct FileLayer {
 
 impl FileLayer {
     /// Looks at the files; their bytes are read when they are written.
-    pub(super) fn list(&self) -> Result<FileSet<PathBuf>, ImageError> {
+    pub(super) fn list(&self, interrupt: &AtomicBool) -> Result<FileSet<PathBuf>, ImageError> {
         let mut files = FileSet::default();
         match &self.listed {
-            None => self.add(&mut files, b"")?,
+            None => self.add(&mut files, b"", interrupt)?,
             Some(listed) => {
                 for path in listed {
                     let path = clean(path)?;
                     self.check_parents(&path)?;
-                    self.add(&mut files, &path)?;
+                    self.add(&mut files, &path, interrupt)?;
                 }
             }
         }
@@ -118,9 +119,15 @@ impl FileLayer {
     }
 
     /// Adds a path of the folder, and all below it.
-    fn add(&self, files: &mut FileSet<PathBuf>, path: &[u8]) -> Result<(), ImageError> {
+    fn add(
+        &self,
+        files: &mut FileSet<PathBuf>,
+        path: &[u8],
+        interrupt: &AtomicBool,
+    ) -> Result<(), ImageError> {
         let mut stack = vec![path.to_vec()];
         while let Some(path) = stack.pop() {
+            interrupt::check(interrupt)?;
             let on_disk = self.on_disk(&path);
             let metadata = match path.is_empty() {
                 true => fs::metadata(&on_disk),

@@ -82,7 +82,10 @@ pub fn build_image(
         let built = {
             let below = merge(&layers)?;
             let fill = |writer: &mut LayerWriter<'_>| match &layer.content {
-                LayerContent::Files(files) => files.list()?.write(writer, &below, new.style, open_file),
+                LayerContent::Files(files) => {
+                    let files = files.list(options.interrupt)?;
+                    files.write(writer, &below, new.style, open_file)
+                }
                 LayerContent::Jar { jar, layer, to } => {
                     let to = clean(to.as_os_str().as_bytes())?;
                     let (_, files) = jar.file_sets(&to).swap_remove(*layer);

@@ -3,10 +3,7 @@
 use std::{
     io::{self, Read, Write},
     num::NonZero,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use headstart_digest::Hasher;
@@ -15,6 +12,7 @@ use super::compress::{Blocks, compress};
 use crate::{
     Compression, DiffId, Entry, EntryKind, ImageError, Metadata, StoredLayer,
     digest::Sha256Hasher,
+    interrupt::{self, Interruptible},
     layer::{LayerBuilder, WHITEOUT, split_last},
     tar::{self, Kind, TarWriter},
 };
@@ -36,6 +34,7 @@ pub(crate) fn build_layer(
     out: impl Write + Send,
     fill: impl FnOnce(&mut LayerWriter<'_>) -> Result<(), ImageError>,
 ) -> Result<StoredLayer, ImageError> {
+    let out = Interruptible::new(out, options.interrupt);
     let (listed, stored) = compress(options.compression, options.threads, out, |blocks| {
         let mut writer = LayerWriter {
             tar: TarWriter::new(HashedTar::new(blocks)),
@@ -47,7 +46,7 @@ pub(crate) fn build_layer(
         let diff_id = tar.hasher.finish::<DiffId>();
         Ok::<_, BuildError>(writer.listed.finish(diff_id, tar.bytes))
     })
-    .map_err(BuildError::into_inner)?;
+    .map_err(|BuildError(error)| interrupt::reason(options.interrupt, error))?;
     Ok(StoredLayer {
         digest: stored.digest,
         media_type: options.compression.media_type().to_owned(),
@@ -67,10 +66,8 @@ pub(crate) struct LayerWriter<'a> {
 impl LayerWriter<'_> {
     /// Adds an entry, and the body of a file. Hard links come behind the file they name.
     pub(crate) fn add(&mut self, entry: &tar::Entry, body: impl Read) -> Result<(), ImageError> {
-        if self.interrupt.load(Ordering::Relaxed) {
-            return Err(ImageError::Interrupted);
-        }
-        let mut body = HashedBody::new(body);
+        interrupt::check(self.interrupt)?;
+        let mut body = HashedBody::new(Interruptible::new(body, self.interrupt));
         self.tar
             .write(entry, &mut body)
             .map_err(|source| writing(&entry.path, source))?;
@@ -135,12 +132,6 @@ fn writing(path: &[u8], source: io::Error) -> ImageError {
 
 /// Lets errors of streams pass through the compressor.
 struct BuildError(ImageError);
-
-impl BuildError {
-    fn into_inner(self) -> ImageError {
-        self.0
-    }
-}
 
 impl From<io::Error> for BuildError {
     fn from(source: io::Error) -> Self {
@@ -210,5 +201,55 @@ impl<R: Read> Read for HashedBody<R> {
         self.hasher.update(&into[..read]);
         self.bytes += read as u64;
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    /// A file that does not end, of which somebody has enough after a while.
+    struct Endless<'a> {
+        read_bytes: usize,
+        interrupt: &'a AtomicBool,
+    }
+
+    impl Read for Endless<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.read_bytes += into.len();
+            self.interrupt
+                .fetch_or(self.read_bytes > 10_000_000, Ordering::Relaxed);
+            Ok(into.len())
+        }
+    }
+
+    #[test]
+    fn a_build_stops_in_the_middle_of_a_large_file() {
+        let interrupt = AtomicBool::new(false);
+        let options = BuildOptions {
+            compression: Compression::None,
+            threads: NonZero::new(2).unwrap(),
+            interrupt: &interrupt,
+        };
+        let entry = tar::Entry {
+            path: b"large".to_vec(),
+            kind: Kind::File {
+                size_bytes: 1 << 40,
+                hole_bytes: 0,
+            },
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: (0, 0),
+            xattrs: Vec::new(),
+        };
+        let body = Endless {
+            read_bytes: 0,
+            interrupt: &interrupt,
+        };
+        let built = build_layer(options, io::sink(), |writer| writer.add(&entry, body));
+        assert!(matches!(built, Err(ImageError::Interrupted)), "{built:?}");
     }
 }

@@ -7,6 +7,9 @@ use std::{
     fs,
     io::{ErrorKind, Write as _},
     path::Path,
+    sync::atomic::AtomicBool,
+    thread,
+    time::Duration,
 };
 
 use headstart_fs::{
@@ -17,13 +20,15 @@ use serde_json::{Value, json};
 
 use super::{output::NamedImage, staging::Staging};
 use crate::{
-    ImageError,
+    ImageError, interrupt,
     manifest::{MAX_MANIFEST_BYTES, media_type, parse},
     source::REF_NAME,
 };
 
 /// What makes a folder a layout.
 pub(super) const LAYOUT_FILE: &str = "oci-layout";
+/// How often a lock that somebody holds is looked at.
+const POLL: Duration = Duration::from_millis(20);
 /// The list of a layout's images.
 pub(super) const INDEX_FILE: &str = "index.json";
 /// Says of an image without a tag that it is ours to replace.
@@ -65,10 +70,14 @@ pub(super) fn begin(folder: &Path) -> Result<(), ImageError> {
 }
 
 /// Adds images whose blobs are there to the index.
-pub(super) fn add(staging: &Staging, images: &[NamedImage]) -> Result<(), ImageError> {
+pub(super) fn add(
+    staging: &Staging,
+    images: &[NamedImage],
+    interrupt: &AtomicBool,
+) -> Result<(), ImageError> {
     staging.sync()?;
     let folder = staging.layout();
-    let _lock = FileLock::exclusive_existing(folder.join(LAYOUT_FILE))?;
+    let _lock = lock(&folder.join(LAYOUT_FILE), interrupt)?;
     let mut index = load_index(folder)?;
     check_untagged(folder, &index, images)?;
     add_to_index(&mut index, images);
@@ -78,6 +87,17 @@ pub(super) fn add(staging: &Staging, images: &[NamedImage]) -> Result<(), ImageE
         .at("write", temp.path())?;
     publish::persist(temp, &path, Durability::Synced)?;
     Ok(publish::sync_folder(folder)?)
+}
+
+/// Waits until nobody else adds images.
+fn lock(path: &Path, interrupt: &AtomicBool) -> Result<FileLock, ImageError> {
+    loop {
+        interrupt::check(interrupt)?;
+        match FileLock::try_exclusive_existing(path)? {
+            Some(lock) => return Ok(lock),
+            None => thread::sleep(POLL),
+        }
+    }
 }
 
 pub(super) fn empty_index() -> Value {
@@ -168,10 +188,14 @@ fn is_replaced(old: &Value, image: &NamedImage) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{thread, time::Duration};
+    use std::sync::atomic::Ordering;
 
     use super::*;
     use crate::BlobDigest;
+
+    fn go_on() -> AtomicBool {
+        AtomicBool::new(false)
+    }
 
     fn image(tag: &str) -> NamedImage {
         let digest = BlobDigest::of(tag.as_bytes());
@@ -195,14 +219,14 @@ mod tests {
             fs::write(folder.join(INDEX_FILE), other).unwrap();
             for error in [
                 begin(folder).unwrap_err(),
-                add(&staging, &[image("v1")]).unwrap_err(),
+                add(&staging, &[image("v1")], &go_on()).unwrap_err(),
             ] {
                 assert!(error.to_string().contains(INDEX_FILE), "{error}");
             }
             assert_eq!(fs::read(folder.join(INDEX_FILE)).unwrap(), other.as_bytes());
         }
         fs::write(folder.join(INDEX_FILE), r#"{"schemaVersion":2}"#).unwrap();
-        add(&staging, &[image("v1")]).unwrap();
+        add(&staging, &[image("v1")], &go_on()).unwrap();
         assert_eq!(tags(folder), ["v1"]);
     }
 
@@ -261,7 +285,7 @@ mod tests {
         let staging = Staging::create(folder, Durability::Synced).unwrap();
         let lock = FileLock::exclusive(folder.join(LAYOUT_FILE)).unwrap();
         thread::scope(|scope| {
-            let other = scope.spawn(|| add(&staging, &[image("theirs")]));
+            let other = scope.spawn(|| add(&staging, &[image("theirs")], &go_on()));
             thread::sleep(Duration::from_millis(200));
             let mut index = empty_index();
             add_to_index(&mut index, &[image("ours")]);
@@ -270,6 +294,24 @@ mod tests {
             other.join().unwrap().unwrap();
         });
         assert_eq!(tags(folder), ["ours", "theirs"]);
+    }
+
+    #[test]
+    fn who_waits_for_somebody_who_does_not_end_can_be_stopped() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path();
+        begin(folder).unwrap();
+        let staging = Staging::create(folder, Durability::Synced).unwrap();
+        let _lock = FileLock::exclusive(folder.join(LAYOUT_FILE)).unwrap();
+        let interrupt = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| add(&staging, &[image("v1")], &interrupt));
+            thread::sleep(Duration::from_millis(100));
+            assert!(!waiting.is_finished());
+            interrupt.store(true, Ordering::Relaxed);
+            assert!(matches!(waiting.join().unwrap(), Err(ImageError::Interrupted)));
+        });
+        assert!(!folder.join(INDEX_FILE).exists());
     }
 
     #[test]
@@ -305,6 +347,6 @@ mod tests {
         begin(temp.path()).unwrap();
         fs::create_dir(temp.path().join(INDEX_FILE)).unwrap();
         let staging = Staging::create(temp.path(), Durability::Synced).unwrap();
-        assert!(add(&staging, &[image("x")]).is_err());
+        assert!(add(&staging, &[image("x")], &go_on()).is_err());
     }
 }

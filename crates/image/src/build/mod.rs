@@ -13,6 +13,7 @@ mod layout;
 mod output;
 mod proof;
 mod staging;
+mod steady;
 
 pub use config::{ConfigChange, Pair};
 pub use files::{FileLayer, FileStyle, Times};

@@ -19,10 +19,13 @@ use super::{
     archive::write_archive,
     layout::{self, INDEX_FILE, LAYOUT_FILE, add_to_index, empty_index, layout_document},
     staging::Staging,
+    steady::SteadyFile,
 };
 use crate::{
     Access, BlobDigest, ImageError, LayerBlob, Platform, Reference, Registries, RegistryReference,
-    StoredLayer, docker_name, source::is_archive_of_images,
+    StoredLayer, docker_name,
+    interrupt::{self, Interruptible},
+    source::is_archive_of_images,
 };
 
 /// Takes the blobs of images, and gives them their names at the end.
@@ -31,6 +34,7 @@ pub struct ImageWriter {
     name: String,
     kind: Kind,
     staging: Staging,
+    interrupt: Arc<AtomicBool>,
     images: Vec<NamedImage>,
     /// Layers of bases that were seen to.
     kept: HashSet<BlobDigest>,
@@ -111,6 +115,7 @@ impl ImageWriter {
             name: output.to_string(),
             kind,
             staging: Staging::create(&folder, durability)?,
+            interrupt: Arc::clone(&access.interrupt),
             images: Vec::new(),
             kept: HashSet::new(),
         })
@@ -165,7 +170,7 @@ impl ImageWriter {
     /// Gives the images their names. Until now nobody could see them.
     pub fn finish(self) -> Result<(), ImageError> {
         match &self.kind {
-            Kind::Layout => layout::add(&self.staging, &self.images),
+            Kind::Layout => layout::add(&self.staging, &self.images, &self.interrupt),
             Kind::Archive { file, is_docker, .. } => {
                 let mut index = empty_index();
                 add_to_index(&mut index, &self.images);
@@ -174,11 +179,14 @@ impl ImageWriter {
                 if *is_docker {
                     documents.push(("manifest.json", docker_manifest(&self.name, &self.images)?));
                 }
-                write_archive(&self.staging, &self.images, &documents, &mut temp).map_err(|source| {
-                    ImageError::Write {
+                let out = SteadyFile::new(&mut temp, Durability::Synced);
+                let out = Interruptible::new(out, &self.interrupt);
+                write_archive(&self.staging, &self.images, &documents, out).map_err(|source| {
+                    let error = ImageError::Write {
                         what: self.name.clone(),
                         source,
-                    }
+                    };
+                    interrupt::reason(&self.interrupt, error)
                 })?;
                 Ok(publish::persist(temp, file, Durability::Synced)?)
             }
@@ -250,7 +258,7 @@ fn docker_manifest(archive: &str, images: &[NamedImage]) -> Result<Value, ImageE
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::{os::unix::fs::symlink, sync::atomic::Ordering};
 
     use super::*;
     use crate::{
@@ -301,6 +309,25 @@ mod tests {
         }
         assert_eq!(fs::read(temp.path().join("notes")).unwrap(), b"mine");
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 6, "no debris");
+    }
+
+    #[test]
+    fn who_stops_an_archive_that_is_being_written_finds_what_was_there() {
+        let temp = tempfile::tempdir().unwrap();
+        let output = format!("oci-archive:{}", temp.path().join("image.tar").display());
+        fs::write(temp.path().join("image.tar"), "").unwrap();
+        let access = Access {
+            interrupt: Arc::default(),
+            ..access()
+        };
+        let mut writer = ImageWriter::create(&output.parse().unwrap(), &access, temp.path()).unwrap();
+        image(&mut writer, "v1");
+        access.interrupt.store(true, Ordering::Relaxed);
+        assert!(matches!(writer.finish(), Err(ImageError::Interrupted)));
+        let names = fs::read_dir(temp.path()).unwrap();
+        let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["image.tar"]);
+        assert_eq!(fs::read(temp.path().join("image.tar")).unwrap(), b"");
     }
 
     /// A registry that answers a mount of `team/base` so.

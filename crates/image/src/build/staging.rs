@@ -13,7 +13,10 @@ use headstart_fs::{
 };
 use tempfile::NamedTempFile;
 
-use super::layer::{BuildOptions, LayerWriter, build_layer};
+use super::{
+    layer::{BuildOptions, LayerWriter, build_layer},
+    steady::SteadyFile,
+};
 use crate::{
     BlobDigest, ImageError, Layer, Silent, StoredLayer,
     blob::{StoredBlob, copy_blob, hash_blob, scan_blob},
@@ -63,7 +66,7 @@ impl Staging {
         fill: impl FnOnce(&mut LayerWriter<'_>) -> Result<(), ImageError>,
     ) -> Result<StoredLayer, ImageError> {
         let mut temp = publish::temp_in_place_of(&self.blobs.join("layer"))?;
-        let layer = build_layer(options, &mut temp, fill)?;
+        let layer = build_layer(options, SteadyFile::new(&mut temp, self.durability), fill)?;
         self.keep(temp, &layer.digest)?;
         Ok(layer)
     }
@@ -110,8 +113,10 @@ impl Staging {
             what: &what,
             size_bytes: layer.compressed_bytes,
         };
+        let into = temp.path().to_owned();
+        let mut file = SteadyFile::new(&mut temp, self.durability);
         let found = copy_blob(blob, stored, &Silent, interrupt, |bytes| {
-            Ok(temp.write_all(bytes).at("write", temp.path())?)
+            Ok(file.write_all(bytes).at("write", &into)?)
         })?;
         if found != layer.digest {
             return Err(ImageError::WrongDigest {

@@ -9,6 +9,7 @@ use crate::{
         Base, BuildOptions, ConfigDocument, Documents, ImageWriter, LayerWriter, Step, build_layer,
         documents, merge, prove, write_kept,
     },
+    interrupt,
     tar::{Entry, Kind},
 };
 
@@ -35,6 +36,7 @@ pub fn measure_plan(
         build.make(|layer| build_layer(options, io::sink(), |writer| fill(writer, layer, &bodies)))?;
     let images = build.stack(&layers)?;
     for (number, documents) in images.iter().enumerate() {
+        interrupt::check(options.interrupt)?;
         let new = build.plan.images[number].layers.iter();
         let new = new.filter_map(|&layer| layers[layer].layer.as_deref());
         build.prove(number, &documents.image, new)?;
@@ -66,6 +68,7 @@ pub fn build_plan(
     }
     let images = build.stack(&layers)?;
     for (number, documents) in images.iter().enumerate() {
+        interrupt::check(options.interrupt)?;
         let new = build.plan.images[number].layers.iter();
         build.prove(number, &documents.image, new.map(|&layer| &read_back[layer]))?;
     }

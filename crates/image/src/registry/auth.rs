@@ -95,8 +95,7 @@ impl Registries {
                         ("refresh_token", &token),
                     ])
                     .finish();
-                self.client
-                    .request(Method::POST, url)
+                self.request(Method::POST, url)?
                     .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                     .body(form)
             }
@@ -107,7 +106,7 @@ impl Registries {
                 if !service.is_empty() {
                     url.query_pairs_mut().append_pair("service", service);
                 }
-                let request = self.client.request(Method::GET, url);
+                let request = self.request(Method::GET, url)?;
                 match login {
                     Some(Login::Password { user, password }) => request.basic_auth(user, Some(password)),
                     _ => request,

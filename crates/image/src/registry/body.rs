@@ -28,15 +28,7 @@ impl Registries {
                 }
                 Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
                 Ok(None) => return Ok(bytes),
-                Err(source) => {
-                    return Err(Attempt::Again {
-                        error: ImageError::Unavailable {
-                            what: what.to_owned(),
-                            source,
-                        },
-                        pause: None,
-                    });
-                }
+                Err(source) => return Err(self.unavailable(what, source)),
             }
         }
     }

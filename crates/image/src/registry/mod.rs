@@ -10,7 +10,10 @@ use std::{
     collections::HashMap,
     fmt,
     io::{self, ErrorKind},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool, atomic::Ordering},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,7 +22,7 @@ use url::{Position, Url};
 
 pub use login::{Credentials, DockerConfig, DockerConfigError, Login, NoCredentials};
 
-use crate::{ImageError, RegistryReference};
+use crate::{ImageError, RegistryReference, interrupt};
 use auth::Authorization;
 pub(crate) use body::BlobBody;
 
@@ -54,11 +57,16 @@ pub struct RegistryOptions {
 
 /// A client of registries. What it learns (tokens, connections) is shared by all images it reads.
 pub struct Registries {
-    runtime: tokio::runtime::Runtime,
-    client: Client,
     options: RegistryOptions,
+    /// Made when the first registry is spoken to: certificates and code take megabytes that local images do not need.
+    connections: OnceLock<Connections>,
     /// What was sent last, and accepted, by host and repository.
     known: Mutex<HashMap<(String, String), Authorization>>,
+}
+
+struct Connections {
+    runtime: tokio::runtime::Runtime,
+    client: Client,
 }
 
 impl fmt::Debug for Registries {
@@ -67,9 +75,17 @@ impl fmt::Debug for Registries {
     }
 }
 
-impl Registries {
-    /// Prepares a client; nothing is connected yet.
-    pub fn new(options: RegistryOptions) -> io::Result<Self> {
+impl Drop for Registries {
+    /// A host's name that is still looked up would be waited for, which may take half a minute.
+    fn drop(&mut self) {
+        if let Some(connections) = self.connections.take() {
+            connections.runtime.shutdown_background();
+        }
+    }
+}
+
+impl Connections {
+    fn new() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("headstart-registry")
@@ -92,12 +108,35 @@ impl Registries {
             .redirect(redirects)
             .build()
             .map_err(io::Error::other)?;
-        Ok(Registries {
-            runtime,
-            client,
+        Ok(Connections { runtime, client })
+    }
+}
+
+impl Registries {
+    /// A client that has not spoken to anybody.
+    pub fn new(options: RegistryOptions) -> Self {
+        Registries {
             options,
+            connections: OnceLock::new(),
             known: Mutex::default(),
-        })
+        }
+    }
+
+    fn connections(&self) -> io::Result<&Connections> {
+        if let Some(connections) = self.connections.get() {
+            return Ok(connections);
+        }
+        let new = Connections::new()?;
+        // Of two threads one has its own taken.
+        Ok(self.connections.get_or_init(|| new))
+    }
+
+    fn request(&self, method: Method, url: Url) -> Result<RequestBuilder, ImageError> {
+        let connections = self.connections().map_err(|source| ImageError::Unavailable {
+            what: "a client of registries".to_owned(),
+            source,
+        })?;
+        Ok(connections.client.request(method, url))
     }
 
     /// Asks for `path` below the repository, as often as it takes: with a login where the registry wants one, again when
@@ -147,7 +186,7 @@ impl Registries {
         let mut authorization = self.lock().get(&key).cloned().filter(|_| is_registry);
         let mut has_logged_in = false;
         loop {
-            let mut request = prepare(self.client.request(question.method.clone(), question.url.clone()))?;
+            let mut request = prepare(self.request(question.method.clone(), question.url.clone())?)?;
             if let Some(authorization) = &authorization {
                 request = authorization.apply(request);
             }
@@ -171,18 +210,20 @@ impl Registries {
     }
 
     fn send(&self, what: &str, request: RequestBuilder, limit: Duration) -> Result<Response, Attempt> {
-        let unavailable = |source: io::Error| Attempt::Again {
-            error: match self.is_interrupted() {
-                true => ImageError::Interrupted,
-                false => ImageError::Unavailable {
-                    what: what.to_owned(),
-                    source,
-                },
-            },
-            pause: None,
+        let sent = self.wait(request.send(), limit);
+        let sent = sent.map_err(|source| self.unavailable(what, source))?;
+        sent.map_err(|error| self.unavailable(what, io::Error::other(error)))
+    }
+
+    fn unavailable(&self, what: &str, source: io::Error) -> Attempt {
+        let error = ImageError::Unavailable {
+            what: what.to_owned(),
+            source,
         };
-        let sent = self.wait(request.send(), limit).map_err(unavailable)?;
-        sent.map_err(|error| unavailable(io::Error::other(error)))
+        Attempt::Again {
+            error: interrupt::reason(&self.options.interrupt, error),
+            pause: None,
+        }
     }
 
     fn url(&self, reference: &RegistryReference, path: &str) -> Result<Url, ImageError> {
@@ -208,7 +249,8 @@ impl Registries {
 
     /// Waits for `future` as long as there is hope and nobody wants to stop.
     fn wait<T>(&self, future: impl Future<Output = T>, limit: Duration) -> io::Result<T> {
-        self.runtime.block_on(async {
+        let Connections { runtime, .. } = self.connections()?;
+        runtime.block_on(async {
             let mut future = std::pin::pin!(future);
             let since = Instant::now();
             loop {
@@ -228,9 +270,7 @@ impl Registries {
     fn sleep(&self, pause: Duration) -> Result<(), ImageError> {
         let until = Instant::now() + pause;
         while Instant::now() < until {
-            if self.is_interrupted() {
-                return Err(ImageError::Interrupted);
-            }
+            interrupt::check(&self.options.interrupt)?;
             std::thread::sleep(POLL.min(pause));
         }
         Ok(())

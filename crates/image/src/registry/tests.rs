@@ -24,7 +24,6 @@ fn registries(credentials: impl Credentials + 'static) -> Registries {
         plain_http: Vec::new(),
         interrupt: Arc::default(),
     })
-    .unwrap()
 }
 
 fn manifest(registries: &Registries, server: &Server) -> Result<Vec<u8>, ImageError> {
@@ -241,4 +240,56 @@ fn loopback_is_this_machine_and_nothing_else() {
     ] {
         assert!(!is_loopback(host), "{host}");
     }
+}
+
+/// Registries, and a thread that soon wants them to stop.
+fn soon_stopped() -> Registries {
+    let registries = registries(NoCredentials);
+    let interrupt = Arc::clone(&registries.options.interrupt);
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        interrupt.store(true, Ordering::Relaxed);
+    });
+    registries
+}
+
+#[test]
+fn a_document_that_does_not_come_to_its_end_is_not_waited_for_when_somebody_wants_to_stop() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let reference = RegistryReference {
+        host: listener.local_addr().unwrap().to_string(),
+        repository: "team/app".to_owned(),
+        version: crate::Version::Tag("v1".to_owned()),
+    };
+    std::thread::spawn(move || {
+        // Kept, so that nothing tells the client that no more comes.
+        let mut streams = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{");
+            streams.push(stream);
+        }
+    });
+    let since = Instant::now();
+    let outcome = soon_stopped().get_short(&reference, "manifests/v1", "*/*", 100);
+    assert!(matches!(outcome, Err(ImageError::Interrupted)), "{outcome:?}");
+    assert!(since.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn an_upload_that_nobody_takes_ends_when_somebody_wants_to_stop() {
+    let server = Server::start(|asked, _| match asked.line.split(' ').next().unwrap() {
+        "HEAD" => answer("404 Not Found", "", b""),
+        "POST" => answer("202 Accepted", "location: /upload?s=1\r\n", b""),
+        _ => {
+            std::thread::sleep(Duration::from_secs(30));
+            Vec::new()
+        }
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(50_000_000).unwrap();
+    let since = Instant::now();
+    let digest = crate::BlobDigest::of(b"x");
+    let outcome = soon_stopped().push_blob(&server.reference(), &digest, file.path());
+    assert!(matches!(outcome, Err(ImageError::Interrupted)), "{outcome:?}");
+    assert!(since.elapsed() < Duration::from_secs(5));
 }

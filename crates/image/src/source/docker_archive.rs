@@ -106,4 +106,8 @@ impl Source for DockerArchive {
     fn open_layer(&self, layer: &LayerBlob) -> Result<Box<dyn Read + Send + '_>, ImageError> {
         self.archive.open(&layer.place).map(|(_, stream)| stream)
     }
+
+    fn find_layer(&self, layer: &LayerBlob) -> Result<Option<u64>, ImageError> {
+        self.archive.open(&layer.place).map(|(length, _)| Some(length))
+    }
 }

@@ -40,6 +40,9 @@ pub trait Source: fmt::Debug + Send + Sync {
 
     /// The bytes of a layer of that image, as stored.
     fn open_layer(&self, layer: &LayerBlob) -> Result<Box<dyn Read + Send + '_>, ImageError>;
+
+    /// The length of a layer that is there, without reading it; `None` where looking costs a request, as in a registry.
+    fn find_layer(&self, layer: &LayerBlob) -> Result<Option<u64>, ImageError>;
 }
 
 /// What an image says of itself.

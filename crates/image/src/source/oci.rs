@@ -71,6 +71,10 @@ impl<F: Files> Source for OciFiles<F> {
     fn open_layer(&self, layer: &LayerBlob) -> Result<Box<dyn Read + Send + '_>, ImageError> {
         self.files.open(&layer.place).map(|(_, stream)| stream)
     }
+
+    fn find_layer(&self, layer: &LayerBlob) -> Result<Option<u64>, ImageError> {
+        self.files.open(&layer.place).map(|(length, _)| Some(length))
+    }
 }
 
 /// Follows indexes from `start` to the image for `platform`, and reads what it says.

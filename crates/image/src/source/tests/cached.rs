@@ -54,24 +54,52 @@ fn what_was_read_once_is_not_read_again() {
     layout.index(&[layout.image(&[(tar.clone(), blob)])]);
     let cache = Memory::default();
     let first = read_with(&[layout.name()], &cache).unwrap().remove(0);
-    fs::remove_file(
-        layout
-            .path()
-            .join("blobs/sha256")
-            .join(BlobDigest::of(&gzip(&tar)).to_hex()),
-    )
-    .unwrap();
+    let path = layout
+        .path()
+        .join("blobs/sha256")
+        .join(BlobDigest::of(&gzip(&tar)).to_hex());
+    // Nothing that could be read, and as long.
+    fs::write(&path, vec![0; gzip(&tar).len()]).unwrap();
     let again = read_with(&[layout.name()], &cache).unwrap().remove(0);
     assert_eq!(again.layers[0].layer, first.layers[0].layer);
     assert_eq!(again.layers[0].digest, first.layers[0].digest);
-    // Damage costs a reading, which cannot be had here.
+    // Damage costs a reading, which gives nothing here.
     for bytes in cache.0.lock().unwrap().values_mut() {
         bytes[10] ^= 1;
     }
     assert!(matches!(
         read_with(&[layout.name()], &cache),
-        Err(ImageError::Missing { .. })
+        Err(ImageError::Corrupt { .. })
     ));
+}
+
+#[test]
+fn an_image_without_one_of_its_layers_is_refused_however_well_it_is_known() {
+    let (layout, other) = (Layout::new(), Layout::new());
+    let tar = TarMaker::new().file("a", b"123").finish();
+    let stored = gzip(&tar);
+    for layout in [&layout, &other] {
+        let blob = layout.blob(&stored, media_type::OCI_LAYER_GZIP);
+        layout.index(&[layout.image(&[(tar.clone(), blob)])]);
+    }
+    let cache = Memory::default();
+    let images = [other.name(), layout.name()];
+    read_with(&images, &cache).unwrap();
+    let path = layout
+        .path()
+        .join("blobs/sha256")
+        .join(BlobDigest::of(&stored).to_hex());
+    fs::write(&path, &stored[..stored.len() - 1]).unwrap();
+    assert!(matches!(
+        read_with(&images, &cache),
+        Err(ImageError::Corrupt { .. })
+    ));
+    fs::remove_file(&path).unwrap();
+    for images in [&images[..], &images[1..]] {
+        let error = read_with(images, &cache).unwrap_err();
+        assert!(matches!(error, ImageError::Missing { .. }), "{error}");
+    }
+    assert!(read_with(&images[..1], &cache).is_ok());
 }
 
 #[test]
