@@ -1,16 +1,8 @@
 //! `headstart layers analyze|diff` on images made by umoci and skopeo, and pushed to a real registry.
 
-use std::{
-    fs,
-    net::TcpStream,
-    os::unix::fs::symlink,
-    path::PathBuf,
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, os::unix::fs::symlink};
 
-use headstart_testkit::{ChildGuard, TestEnv};
+use headstart_testkit::{DockerRegistry, TestEnv};
 
 use crate::{
     machine,
@@ -281,45 +273,6 @@ fn a_daemon_elsewhere_is_an_error_for_who_wants_the_daemon() {
     assert!(!error.contains("DOCKER_HOST"), "{error}");
 }
 
-/// Docker's registry on a free port.
-pub(crate) struct Registry {
-    pub(crate) address: String,
-    _server: ChildGuard,
-}
-
-pub(crate) fn start_registry(env: &TestEnv) -> Registry {
-    let address = dead_address();
-    let config: PathBuf = env.root().join("registry.yml");
-    let storage = env.root().join("registry");
-    fs::write(
-        &config,
-        format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {address}}}\n",
-            storage.display()
-        ),
-    )
-    .unwrap();
-    let mut command = Command::new("docker-registry");
-    command
-        .arg("serve")
-        .arg(&config)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let server = ChildGuard::spawn(&mut command);
-    let started = Instant::now();
-    while TcpStream::connect(&address).is_err() {
-        assert!(
-            started.elapsed() < Duration::from_secs(60),
-            "the registry does not listen"
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
-    Registry {
-        address,
-        _server: server,
-    }
-}
-
 #[test]
 fn a_registry_has_what_was_pushed_to_it() {
     if !has_programs(&["umoci", "skopeo", "docker-registry"]) {
@@ -327,7 +280,7 @@ fn a_registry_has_what_was_pushed_to_it() {
     }
     let env = machine();
     make_images(&env);
-    let registry = start_registry(&env);
+    let registry = DockerRegistry::start();
     let name = format!("{}/team/app:v1", registry.address);
     run_program(
         &env,

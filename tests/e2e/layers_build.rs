@@ -1,18 +1,12 @@
 //! `headstart layers plan|build|jar`: images that skopeo and umoci accept, and whose programs run.
 
-use std::{
-    fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, io::Write as _, path::Path};
 
-use headstart_testkit::{TestEnv, skipped};
+use headstart_testkit::{DockerRegistry, TestEnv, is_root, noise, skipped};
 
 use crate::{
-    layers::start_registry,
     machine,
-    support::{has_programs, run_program},
+    support::{has_programs, program_files, run_program},
 };
 
 #[track_caller]
@@ -32,29 +26,6 @@ fn accepted(env: &TestEnv, image: &str) -> String {
     run_program(env, "skopeo", &["inspect", "--format", "{{.Digest}}", image])
         .trim()
         .to_owned()
-}
-
-/// The paths below `/` that a program needs: itself, its libraries, and the links they are found through.
-pub(crate) fn program_files(program: &Path) -> Vec<String> {
-    let program = fs::canonicalize(program).unwrap();
-    let listed = Command::new("ldd").arg(&program).output().unwrap();
-    let listed = String::from_utf8(listed.stdout).unwrap();
-    let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
-    let mut paths = vec![program];
-    for library in libraries.map(Path::new) {
-        let folder = fs::canonicalize(library.parent().unwrap()).unwrap();
-        paths.push(folder.join(library.file_name().unwrap()));
-        paths.push(fs::canonicalize(library).unwrap());
-    }
-    for link in ["/bin", "/lib", "/lib64"].map(PathBuf::from) {
-        if link.is_symlink() {
-            paths.push(link);
-        }
-    }
-    let names = paths
-        .iter()
-        .map(|path| path.to_str().unwrap().trim_start_matches('/').to_owned());
-    names.collect()
 }
 
 #[test]
@@ -125,23 +96,6 @@ fn a_program_of_an_image_built_of_a_list_of_files_runs() {
     assert_eq!(said, "hello from /app/hello.sh\n");
 }
 
-/// Content that does not compress.
-fn noise(seed: u32, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
-    let steps = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        (state >> 11) as u8
-    });
-    steps.take(length).collect()
-}
-
-pub(crate) fn is_root() -> bool {
-    let id = Command::new("id").arg("-u").output().unwrap();
-    id.stdout.trim_ascii() == b"0"
-}
-
 #[test]
 fn planned_images_pull_what_was_predicted_and_hold_what_they_held() {
     if !has_programs(&["skopeo", "umoci"]) {
@@ -166,7 +120,7 @@ fn planned_images_pull_what_was_predicted_and_hold_what_they_held() {
         let folder = env.path(format!("{name}-files"));
         fs::create_dir_all(folder.join("node_modules/lib")).unwrap();
         fs::write(folder.join("node_modules/lib/index.js"), noise(2, 400_000)).unwrap();
-        fs::write(folder.join("main.js"), noise(10 + number as u32, 20_000)).unwrap();
+        fs::write(folder.join("main.js"), noise(10 + number as u64, 20_000)).unwrap();
         let layer = format!("all={name}-files:/app");
         let output = format!("oci:{name}");
         let _ = env
@@ -254,7 +208,7 @@ fn an_image_is_pushed_beside_the_base_it_was_built_on() {
         return;
     }
     let env = machine();
-    let registry = start_registry(&env);
+    let registry = DockerRegistry::start();
     for folder in ["os", "app"] {
         fs::create_dir(env.path(folder)).unwrap();
         fs::write(env.path(folder).join("file"), noise(1, 100_000)).unwrap();

@@ -1,10 +1,10 @@
 //! `headstart layers analyze` on images made to fill the memory of the machine.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use crate::{
     machine,
-    support::{has_programs, run_program},
+    support::{has_programs, layers_script},
 };
 
 /// Runs a command and writes the most memory that it had, in KiB, to the file named first.
@@ -22,19 +22,9 @@ fn assert_refused_within(most_mib: u64, layers: u64, entries: u64, path_length: 
         return;
     }
     let env = machine();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/layers/endless.py");
     let [layers, entries, path_length] = [layers, entries, path_length].map(|number| number.to_string());
-    run_program(
-        &env,
-        "python3",
-        &[
-            script.to_str().unwrap(),
-            "endless",
-            &layers,
-            &entries,
-            &path_length,
-        ],
-    );
+    let args = ["endless", &layers, &entries, &path_length];
+    layers_script(&env, "endless.py", &args);
     let command = env.headstart().args(["layers", "analyze", "oci:endless"]);
     let error = command
         .through(["python3", "-c", WITH_PEAK, "peak"])

@@ -1,30 +1,15 @@
 //! Every number of `headstart layers analyze --json` beside a slow computation from the definitions (`tests/layers/reference.py`),
 //! and dive's two numbers beside dive: on images made by hand, by umoci, buildah, skopeo and debootstrap.
 
-use std::{
-    collections::BTreeSet,
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeSet, ffi::OsString, fs, path::PathBuf, process::Command};
 
-use headstart_testkit::{TestEnv, skipped};
+use headstart_testkit::{DockerRegistry, TestEnv, skipped};
 use serde_json::Value;
 
 use crate::{
-    layers::start_registry,
     machine,
-    support::{has_programs, run_program},
+    support::{has_programs, layers_script, run_program},
 };
-
-/// Runs one of the programs of `tests/layers`.
-fn script(env: &TestEnv, name: &str, args: &[&str]) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/layers")
-        .join(name);
-    run_program(env, "python3", &[&[script.to_str().unwrap()], args].concat())
-}
 
 fn analyze(env: &TestEnv, args: &[&str]) -> Value {
     env.run([&["layers", "analyze", "--json"], args].concat())
@@ -36,7 +21,7 @@ fn analyze(env: &TestEnv, args: &[&str]) -> Value {
 #[track_caller]
 fn assert_measured_right(env: &TestEnv, args: &[&str]) -> Value {
     let ours = analyze(env, args);
-    let reference: Value = serde_json::from_str(&script(env, "reference.py", args)).unwrap();
+    let reference: Value = serde_json::from_str(&layers_script(env, "reference.py", args)).unwrap();
     let mut differences = Vec::new();
     compare("", &without_content_ids(&ours), &reference, &mut differences);
     assert!(
@@ -87,7 +72,7 @@ fn compare(at: &str, left: &Value, right: &Value, differences: &mut Vec<String>)
 
 /// Names of images made by hand, in the layout `made` and beside it.
 fn handmade_images(env: &TestEnv) -> Vec<String> {
-    let printed = script(env, "handmade.py", &["made"]);
+    let printed = layers_script(env, "handmade.py", &["made"]);
     printed.lines().map(str::to_owned).collect()
 }
 
@@ -253,7 +238,7 @@ fn a_registry_changes_nothing_but_names() {
         return;
     }
     let env = machine();
-    let registry = start_registry(&env);
+    let registry = DockerRegistry::start();
     let mut names = images_of_tools(&env);
     names.extend(images_of_buildah(&env).unwrap_or_default());
     names.extend(handmade_images(&env));

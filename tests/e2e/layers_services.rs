@@ -4,22 +4,17 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{Read as _, Write as _},
-    net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
-use headstart_testkit::{ChildGuard, Headstart, Manifest, TestEnv, skipped};
+use headstart_testkit::{ChildGuard, DockerRegistry, Headstart, Manifest, TestEnv, is_root, skipped};
 use serde_json::{Value, json};
 
 use crate::{
     deps::network,
-    layers::start_registry,
-    layers_build::{is_root, program_files},
     machine,
-    support::{dead_address, has_programs, run_program},
+    support::{dead_address, has_programs, program_files, run_program},
 };
 
 /// Name, dependencies with their versions, and a program that answers at `$PORT`.
@@ -93,7 +88,7 @@ fn real_services_share_their_modules_and_a_change_of_code_moves_only_code() {
         kept.stderr()
     );
 
-    let registry = start_registry(&env);
+    let registry = DockerRegistry::start();
     let repository = format!("{}/team/fleet", registry.address);
     let build = |headstart: Headstart<'_>, output: &str| {
         let args = [
@@ -341,18 +336,8 @@ fn answer_of(root: &Path) -> String {
     let (_, port) = address.rsplit_once(':').unwrap();
     let mut command = Command::new("chroot");
     command.arg(root).args([node.trim(), "/app/main.js"]);
-    let _service = ChildGuard::spawn(command.env("PORT", port).stdout(Stdio::null()));
-    let started = Instant::now();
-    let mut line = loop {
-        match TcpStream::connect(&address) {
-            Ok(line) => break line,
-            Err(error) => assert!(
-                started.elapsed() < Duration::from_secs(60),
-                "it does not listen: {error}"
-            ),
-        }
-        thread::sleep(Duration::from_millis(20));
-    };
+    let mut service = ChildGuard::spawn(command.env("PORT", port).stdout(Stdio::null()));
+    let mut line = service.connect(&address).expect("the service goes on");
     line.write_all(b"GET / HTTP/1.1\r\nHost: service\r\nConnection: close\r\n\r\n")
         .unwrap();
     let mut said = String::new();

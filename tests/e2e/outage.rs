@@ -2,7 +2,7 @@
 
 use std::{fs, thread, time::Duration};
 
-use headstart_testkit::{CacheServer, Headstart, Line, Manifest, RoughLine, Run, S3, Signal, TestEnv};
+use headstart_testkit::{CacheServer, Headstart, Line, Manifest, RoughLine, Run, S3, Signal, TestEnv, noise};
 
 use crate::{
     machine,
@@ -79,18 +79,6 @@ impl Bucket {
         let verify = env.headstart().args(["cache", "verify"]);
         let _ = self.remote(verify).run().success();
     }
-}
-
-fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut noise = Vec::with_capacity(bytes);
-    while noise.len() < bytes {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        noise.extend_from_slice(&state.to_le_bytes());
-    }
-    noise
 }
 
 #[test]
@@ -202,7 +190,7 @@ fn garbage_in_a_bucket_is_never_used() {
     let packs = bucket.s3.list("cache/v1/packs");
     assert!(packs.len() > 2, "{packs:?}");
     let good: Vec<Vec<u8>> = packs.iter().map(|key| bucket.s3.read(key)).collect();
-    let random = |bytes: &[u8]| noise(7, bytes.len())[..bytes.len()].to_vec();
+    let random = |bytes: &[u8]| noise(7, bytes.len());
     let cut = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
     let other = |_: &[u8]| good[0].clone();
     type Damage<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;

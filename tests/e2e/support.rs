@@ -286,3 +286,35 @@ pub(crate) fn run_program(env: &TestEnv, program: &str, args: &[&str]) -> String
     assert!(output.status.success(), "{program} {args:?}: {stderr}");
     String::from_utf8(output.stdout).unwrap()
 }
+
+/// Runs one of the programs of `tests/layers`.
+#[track_caller]
+pub(crate) fn layers_script(env: &TestEnv, name: &str, args: &[&str]) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/layers")
+        .join(name);
+    run_program(env, "python3", &[&[script.to_str().unwrap()], args].concat())
+}
+
+/// The paths below `/` that a program needs: itself, its libraries, and the links they are found through.
+pub(crate) fn program_files(program: &Path) -> Vec<String> {
+    let program = fs::canonicalize(program).unwrap();
+    let listed = Command::new("ldd").arg(&program).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
+    let mut paths = vec![program];
+    for library in libraries.map(Path::new) {
+        let folder = fs::canonicalize(library.parent().unwrap()).unwrap();
+        paths.push(folder.join(library.file_name().unwrap()));
+        paths.push(fs::canonicalize(library).unwrap());
+    }
+    for link in ["/bin", "/lib", "/lib64"].map(PathBuf::from) {
+        if link.is_symlink() {
+            paths.push(link);
+        }
+    }
+    let names = paths
+        .iter()
+        .map(|path| path.to_str().unwrap().trim_start_matches('/').to_owned());
+    names.collect()
+}

@@ -1,8 +1,17 @@
 //! Child processes that never outlive the test that started them.
 
-use std::process::{Child, Command, ExitStatus};
+use std::{
+    net::{TcpStream, ToSocketAddrs},
+    process::{Child, Command, ExitStatus},
+    thread,
+    time::{Duration, Instant},
+};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::run::PATIENCE;
+
+const POLL: Duration = Duration::from_millis(10);
 
 /// A child process that is killed and reaped when dropped.
 #[derive(Debug)]
@@ -24,6 +33,24 @@ impl ChildGuard {
     pub fn signal(&self, signal: Signal) {
         // An ended child that was not waited for is a zombie and takes the signal in silence.
         let _ = kill_process(self.pid(), signal);
+    }
+
+    /// Waits until somebody answers at `address`; nothing when the child has ended instead.
+    pub fn connect(&mut self, address: impl ToSocketAddrs + std::fmt::Debug) -> Option<TcpStream> {
+        let since = Instant::now();
+        loop {
+            if self.0.try_wait().is_ok_and(|status| status.is_some()) {
+                return None;
+            }
+            match TcpStream::connect(&address) {
+                Ok(stream) => return Some(stream),
+                Err(error) => assert!(
+                    since.elapsed() < PATIENCE,
+                    "nobody listens at {address:?}: {error}"
+                ),
+            }
+            thread::sleep(POLL);
+        }
     }
 
     /// Waits for the end.

@@ -22,3 +22,8 @@ pub fn skipped(why: &str) {
             .expect("the file of skipped tests can be written");
     }
 }
+
+/// Whether the tests run as root, which some programs need.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}

@@ -15,7 +15,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{ChildGuard, git, skipped};
+use crate::{ChildGuard, git, is_root, skipped};
 
 /// Takes connections and hands each to an `sshd -i` of its own, so that no port has to be agreed on and nothing has to be
 /// waited for. Accepts one key, made for it, for the user who runs the test. Stops when dropped.
@@ -39,7 +39,7 @@ impl Sshd {
             return None;
         };
         // The one folder sshd insists on; the package's service makes it at boot, which containers do not have.
-        if rustix::process::geteuid().is_root() && fs::create_dir_all("/run/sshd").is_err() {
+        if is_root() && fs::create_dir_all("/run/sshd").is_err() {
             skipped("sshd needs the folder /run/sshd, which cannot be made here");
             return None;
         }

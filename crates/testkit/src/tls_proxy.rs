@@ -2,18 +2,15 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
-use crate::{ChildGuard, run::PATIENCE, skipped};
+use crate::{ChildGuard, skipped};
 
-const POLL: Duration = Duration::from_millis(10);
 /// How often another port is tried: between the choice of one and nginx's use of it, somebody else may take it.
 const PORTS_TRIED: usize = 3;
 
@@ -52,7 +49,7 @@ impl TlsProxy {
                 .stdout(Stdio::null())
                 .stderr(Stdio::null());
             let mut nginx = ChildGuard::spawn(&mut command);
-            if accepts(address, &mut nginx) {
+            if nginx.connect(address).is_some() {
                 return Some(TlsProxy {
                     address,
                     folder,
@@ -141,19 +138,4 @@ fn configuration(folder: &Path, address: SocketAddr, upstream: SocketAddr) -> St
         location / {{ proxy_pass http://{upstream}; proxy_http_version 1.1; proxy_buffering off; }}\n\
         }} }}\n"
     )
-}
-
-/// Waits until somebody answers at `address`; false when nginx has ended instead.
-fn accepts(address: SocketAddr, nginx: &mut ChildGuard) -> bool {
-    let since = Instant::now();
-    loop {
-        if nginx.child().try_wait().is_ok_and(|status| status.is_some()) {
-            return false;
-        }
-        if TcpStream::connect(address).is_ok() {
-            return true;
-        }
-        assert!(since.elapsed() < PATIENCE, "nginx starts within {PATIENCE:?}");
-        thread::sleep(POLL);
-    }
 }

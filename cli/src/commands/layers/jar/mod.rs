@@ -1,13 +1,15 @@
 //! `headstart layers jar`.
 
-use std::{collections::BTreeMap, path::PathBuf};
+mod libraries;
+
+use std::path::PathBuf;
 
 use clap::Args;
 use headstart_image::{
-    ContentId,
     build::FileStyle,
     jar::{Jar, JarReport},
 };
+use libraries::{SharedLibrary, Skew, shared_libraries, version_skew};
 use serde::Serialize;
 
 use super::build::{MakeArgs, TimesArg};
@@ -78,22 +80,6 @@ struct LayerDocument {
     layer_bytes: u64,
 }
 
-/// A library that several jars have, byte by byte.
-#[derive(Serialize)]
-struct SharedLibrary {
-    name: String,
-    version: String,
-    size_bytes: u64,
-    jars: Vec<String>,
-}
-
-/// A library that jars have in several versions, or in one version with other bytes.
-#[derive(Serialize)]
-struct Skew {
-    name: String,
-    versions: BTreeMap<String, Vec<String>>,
-}
-
 pub(super) fn run(ui: &Ui, context: &Context, args: JarArgs) -> Result<(), CommandError> {
     let style = FileStyle {
         uid: 0,
@@ -112,10 +98,14 @@ pub(super) fn run(ui: &Ui, context: &Context, args: JarArgs) -> Result<(), Comma
     if args.propose_index {
         return propose_index(ui, &reports[0]);
     }
+    let libraries: Vec<_> = reports
+        .iter()
+        .map(|(path, report)| (&**path, &*report.libraries))
+        .collect();
     let document = Document {
         schema: "headstart.layers-jar/1",
-        shared_libraries: shared_libraries(&reports),
-        version_skew: version_skew(&reports),
+        shared_libraries: shared_libraries(&libraries),
+        version_skew: version_skew(&libraries),
         jars: reports
             .into_iter()
             .map(|(path, report)| JarDocument::of(path, report))
@@ -166,57 +156,6 @@ impl JarDocument {
             proposed_index: report.proposed_index,
         }
     }
-}
-
-fn shared_libraries(reports: &[(String, JarReport)]) -> Vec<SharedLibrary> {
-    let mut shared: BTreeMap<(&str, &str, ContentId), SharedLibrary> = BTreeMap::new();
-    for (path, report) in reports {
-        for library in &report.libraries {
-            let key = (&*library.name, &*library.version, library.content);
-            let entry = shared.entry(key).or_insert_with(|| SharedLibrary {
-                name: library.name.clone(),
-                version: library.version.clone(),
-                size_bytes: library.size_bytes,
-                jars: Vec::new(),
-            });
-            entry.jars.push(path.clone());
-        }
-    }
-    let mut shared: Vec<_> = shared
-        .into_values()
-        .filter(|library| library.jars.len() > 1)
-        .collect();
-    shared.sort_by_key(|library| std::cmp::Reverse(library.size_bytes * (library.jars.len() as u64 - 1)));
-    shared
-}
-
-fn version_skew(reports: &[(String, JarReport)]) -> Vec<Skew> {
-    let mut libraries: BTreeMap<&str, BTreeMap<(&str, ContentId), Vec<String>>> = BTreeMap::new();
-    for (path, report) in reports {
-        for library in &report.libraries {
-            let versions = libraries.entry(&library.name).or_default();
-            let jars = versions.entry((&library.version, library.content)).or_default();
-            jars.push(path.clone());
-        }
-    }
-    let skewed = libraries.into_iter().filter(|(_, versions)| versions.len() > 1);
-    skewed
-        .map(|(name, versions)| {
-            let is_ambiguous =
-                |version: &str| versions.keys().filter(|(other, _)| *other == version).count() > 1;
-            let named = versions.iter().map(|((version, content), jars)| {
-                let version = match is_ambiguous(version) {
-                    true => format!("{version} ({})", &content.to_hex()[..12]),
-                    false => (*version).to_owned(),
-                };
-                (version, jars.clone())
-            });
-            Skew {
-                name: name.to_owned(),
-                versions: named.collect(),
-            }
-        })
-        .collect()
 }
 
 fn print(ui: &Ui, document: &Document) -> Result<(), CommandError> {
