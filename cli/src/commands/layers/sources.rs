@@ -126,8 +126,8 @@ fn docker_socket(context: &Context) -> Result<PathBuf, CommandError> {
         return Ok(DOCKER_SOCKET.into());
     };
     match host.as_bytes().strip_prefix(b"unix://") {
-        Some(path) => Ok(OsStr::from_bytes(path).into()),
-        None => {
+        Some(path) if !path.is_empty() => Ok(OsStr::from_bytes(path).into()),
+        _ => {
             let sentence = format!(
                 "${} is {}, and the Docker daemon is spoken to over unix sockets only",
                 env_vars::DOCKER_HOST,
