@@ -104,7 +104,7 @@ impl SourceArgs {
     /// The way to registries and the daemon.
     pub(super) fn access(&self, context: &Context) -> Result<Access, CommandError> {
         let options = RegistryOptions {
-            credentials: Box::new(DockerCredentials::load(context)?),
+            credentials: Box::new(DockerCredentials::new(context)),
             plain_http: self.plain_http.clone(),
             interrupt: Arc::clone(&context.interrupt),
         };
