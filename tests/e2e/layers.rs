@@ -274,6 +274,47 @@ fn a_daemon_elsewhere_is_an_error_for_who_wants_the_daemon() {
 }
 
 #[test]
+fn dockers_settings_stop_nobody_who_asks_no_registry() {
+    let env = machine();
+    fs::create_dir_all(env.path("docker")).unwrap();
+    fs::write(env.path("docker/config.json"), "{\"auths\":").unwrap();
+    let command = env.headstart().args(["layers", "analyze", "oci:nowhere"]);
+    let docker_config = env.path("docker");
+    let error = command
+        .env("DOCKER_CONFIG", docker_config.to_str().unwrap())
+        .run()
+        .code(1)
+        .stderr();
+    assert!(error.contains("nowhere"), "{error}");
+    assert!(!error.contains("config.json"), "{error}");
+}
+
+#[test]
+fn what_is_wrong_with_the_daemon_is_told_from_what_is_wrong_with_the_disk() {
+    let env = machine();
+    let analyze = |host: &str, temp: &str| {
+        let command = env.headstart().args(["layers", "analyze", "docker-daemon:app"]);
+        command.env("DOCKER_HOST", host).env("TMPDIR", temp).run()
+    };
+    let error = analyze("unix://", "/tmp").code(2).stderr();
+    assert!(error.contains("unix:///var/run/docker.sock"), "{error}");
+    let error = analyze("unix:///nonexistent/docker.sock", "/tmp")
+        .code(1)
+        .stderr();
+    assert!(error.contains("/nonexistent/docker.sock"), "{error}");
+    assert!(
+        error.contains("docker version") && error.contains("group"),
+        "{error}"
+    );
+    let error = analyze("unix:///nonexistent/docker.sock", "/no/temp")
+        .code(1)
+        .stderr();
+    assert!(
+        error.contains("/no/temp") && !error.contains("the Docker daemon"),
+        "{error}"
+    );
+}
+#[test]
 fn a_registry_has_what_was_pushed_to_it() {
     if !has_programs(&["umoci", "skopeo", "docker-registry"]) {
         return;

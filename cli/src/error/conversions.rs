@@ -350,6 +350,9 @@ impl From<ImageError> for CommandError {
             ImageError::Unavailable { .. } => {
                 Some("check the name, the network and the proxy, then try again")
             }
+            ImageError::Daemon { .. } => Some(
+                "check that it runs (`docker version`), that $DOCKER_HOST names its socket, and that you may use it (group docker)",
+            ),
             ImageError::TooLarge { .. } | ImageError::Unsupported { .. } => None,
         };
         let command_error = CommandError::from_error(Kind::Failed, &error);

@@ -1,6 +1,6 @@
 //! Why an image cannot be read.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use headstart_fs::PathError;
 
@@ -91,6 +91,14 @@ pub enum ImageError {
     Unavailable {
         /// What was asked for.
         what: String,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The Docker daemon does not answer, or not with the image.
+    #[error("the Docker daemon at {} cannot be had", socket.display())]
+    Daemon {
+        /// Where it should listen.
+        socket: PathBuf,
         /// What went wrong.
         source: io::Error,
     },

@@ -43,7 +43,8 @@ pub use progress::{Progress, Silent};
 pub use read::{LoadedImage, ReadOptions, StoredLayer, read_images};
 pub use reference::{ParseReferenceError, Reference, RegistryReference, Version, docker_name};
 pub use registry::{
-    Credentials, DockerConfig, DockerConfigError, Login, NoCredentials, Registries, RegistryOptions,
+    Credentials, CredentialsError, DockerConfig, DockerConfigError, Login, NoCredentials, Registries,
+    RegistryOptions,
 };
 pub use source::{Access, Image, LayerBlob, Source, open_source};
 pub use tree::{EntryRef, FoundNode, HiddenFile, HiddenHow, NodeId, Tree, TreeError};

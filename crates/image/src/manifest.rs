@@ -132,30 +132,36 @@ pub(crate) fn select<'a>(
     manifests: &'a [Descriptor],
     wanted: &Platform,
 ) -> Result<&'a Descriptor, ImageError> {
-    let mut images = manifests
+    let is_image = |entry: &&Descriptor| !entry.platform.as_ref().is_some_and(Platform::is_unknown);
+    let images: Vec<_> = manifests.iter().filter(is_image).collect();
+    let ranked = images
         .iter()
-        .filter(|entry| !entry.platform.as_ref().is_some_and(Platform::is_unknown));
-    let is_wanted = |entry: &&Descriptor| entry.platform.as_ref().is_some_and(|of| of.satisfies(wanted));
-    if let Some(found) = images.clone().find(is_wanted) {
+        .filter_map(|entry| Some((entry.platform.as_ref()?.distance(wanted)?, entry)));
+    if let Some((_, found)) = ranked.min_by_key(|(distance, _)| *distance) {
         return Ok(found);
     }
-    match (images.next(), images.next()) {
-        (Some(only), None) if only.platform.is_none() => Ok(only),
-        (None, _) => Err(ImageError::missing("an image", what)),
+    let platforms = images.iter().filter_map(|entry| entry.platform.as_ref());
+    let platforms: Vec<_> = platforms.map(Platform::to_string).collect();
+    match images[..] {
+        [] => Err(ImageError::missing("an image", what)),
+        [only] if only.platform.is_none() => Ok(only),
+        _ if platforms.is_empty() => {
+            let digests: Vec<_> = images.iter().map(|entry| entry.digest.to_string()).collect();
+            let reason = format!(
+                "it has {} images without a platform; give each a tag, or name one by its digest where a registry has it: {}",
+                digests.len(),
+                digests.join(", ")
+            );
+            Err(ImageError::unsupported(what, reason))
+        }
         _ => {
-            let platforms: Vec<_> = manifests
-                .iter()
-                .filter_map(|entry| entry.platform.as_ref())
-                .filter(|platform| !platform.is_unknown())
-                .map(Platform::to_string)
-                .collect();
             let place = format!("{what}, which has {}", platforms.join(", "));
             Err(ImageError::missing(format!("an image for {wanted}"), place))
         }
     }
 }
 
-fn null_is_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+pub(crate) fn null_is_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
@@ -192,6 +198,60 @@ mod tests {
         assert!(select("x", &index[..1], &wanted).is_err());
         let nameless = [entry(None), entry(Some("unknown/unknown"))];
         assert_eq!(select("x", &nameless, &wanted).unwrap(), &nameless[0]);
+    }
+
+    #[test]
+    fn of_several_variants_the_one_asked_for_is_taken_then_the_next_one_below() {
+        let taken = |index: &[&str], wanted: &str| {
+            let index: Vec<_> = index.iter().map(|platform| entry(Some(platform))).collect();
+            let found = select("x", &index, &wanted.parse().unwrap()).ok()?;
+            found.platform.as_ref().map(Platform::to_string)
+        };
+        for (index, wanted, found) in [
+            (&["linux/arm/v5", "linux/arm/v7"][..], "linux/arm", "linux/arm/v7"),
+            (&["linux/arm/v5", "linux/arm/v6"], "linux/arm", "linux/arm/v6"),
+            (
+                &["linux/arm/v8", "linux/arm/v6", "linux/arm/v5"],
+                "linux/arm/v7",
+                "linux/arm/v6",
+            ),
+            (&["linux/amd64/v3", "linux/amd64"], "linux/amd64", "linux/amd64"),
+            (
+                &["linux/amd64", "linux/amd64/v3"],
+                "linux/amd64/v3",
+                "linux/amd64/v3",
+            ),
+            (
+                &["linux/arm/v7", "linux/arm64/v8"],
+                "linux/arm64",
+                "linux/arm64/v8",
+            ),
+        ] {
+            assert_eq!(
+                taken(index, wanted).as_deref(),
+                Some(found),
+                "{wanted} of {index:?}"
+            );
+        }
+        assert_eq!(taken(&["linux/amd64/v3"], "linux/amd64"), None);
+    }
+
+    #[test]
+    fn several_images_without_a_platform_are_told_apart_by_nothing() {
+        let mut index = ["a", "b", "attestation"].map(|name| Descriptor {
+            digest: BlobDigest::of(name.as_bytes()),
+            ..entry(None)
+        });
+        index[2].platform = entry(Some("unknown/unknown")).platform;
+        let error = select("oci:x", &index, &"linux/amd64".parse().unwrap()).unwrap_err();
+        assert!(
+            error.to_string().contains("2 images without a platform"),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains(&index[1].digest.to_string()),
+            "{error}"
+        );
     }
 
     #[test]

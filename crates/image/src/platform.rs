@@ -1,6 +1,6 @@
 //! Platforms: which of an index's images is meant.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,16 +41,51 @@ impl Platform {
         }
     }
 
-    /// Whether an image for `self` is what someone who wants `wanted` may get. A variant that was not asked for is no
-    /// obstacle; arm64 has one, v8, which many leave out.
+    /// Whether an image for `self` is what someone who wants `wanted` may get.
     pub fn satisfies(&self, wanted: &Platform) -> bool {
-        let variant = |platform: &Platform| match (platform.architecture.as_str(), &platform.variant) {
-            ("arm64", Some(variant)) if variant == "v8" => None,
-            (_, variant) => variant.clone(),
+        self.distance(wanted).is_some()
+    }
+
+    /// How far an image for `self` is from what `wanted` asks for: 0 when it is that, more the older the variant it is for;
+    /// none when it does not run there.
+    pub(crate) fn distance(&self, wanted: &Platform) -> Option<u32> {
+        let (architecture, variant) = self.processor();
+        let (wanted_architecture, wanted_variant) = wanted.processor();
+        if self.os != wanted.os || architecture != wanted_architecture {
+            return None;
+        }
+        if variant == wanted_variant {
+            return Some(0);
+        }
+        // Numbered variants run what was made for those before them.
+        let number = |variant: &str| variant.strip_prefix('v')?.parse::<u32>().ok();
+        let distance = number(&wanted_variant)?.checked_sub(number(&variant)?);
+        distance.filter(|&distance| distance > 0)
+    }
+
+    /// Architecture and variant in one spelling, as containerd has it: what nobody says is v7 of arm, v8 of arm64, v1 of amd64.
+    fn processor(&self) -> (&str, Cow<'_, str>) {
+        let said = self.variant.as_deref().unwrap_or_default();
+        let (architecture, variant) = match self.architecture.as_str() {
+            "armhf" => return ("arm", "v7".into()),
+            "armel" => return ("arm", "v6".into()),
+            "x86_64" | "x86-64" => ("amd64", said),
+            "aarch64" => ("arm64", said),
+            "i386" => ("386", said),
+            other => (other, said),
         };
-        self.os == wanted.os
-            && self.architecture == wanted.architecture
-            && (variant(wanted).is_none() || variant(wanted) == variant(self))
+        let variant = match (architecture, variant) {
+            ("arm", "") => "v7".into(),
+            ("arm64", "") => "v8".into(),
+            ("amd64", "") => "v1".into(),
+            ("arm" | "arm64" | "amd64", number)
+                if number.starts_with(|first: char| first.is_ascii_digit()) =>
+            {
+                format!("v{number}").into()
+            }
+            (_, variant) => variant.into(),
+        };
+        (architecture, variant)
     }
 
     /// Whether nothing that `self` says speaks against `wanted`: configs leave out what their builder did not know.
@@ -106,13 +141,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variants_matter_only_when_asked_for() {
+    fn a_processor_runs_what_is_for_it_and_for_those_before_it() {
         let platform = |text: &str| text.parse::<Platform>().unwrap();
-        assert!(platform("linux/arm/v7").satisfies(&platform("linux/arm")));
-        assert!(!platform("linux/arm/v6").satisfies(&platform("linux/arm/v7")));
-        assert!(platform("linux/arm64").satisfies(&platform("linux/arm64/v8")));
-        assert!(platform("linux/arm64/v8").satisfies(&platform("linux/arm64")));
-        assert!(!platform("windows/amd64").satisfies(&platform("linux/amd64")));
+        for (image, wanted, distance) in [
+            ("linux/arm/v7", "linux/arm", Some(0)),
+            ("linux/arm", "linux/arm/v7", Some(0)),
+            ("linux/arm/7", "linux/arm/v7", Some(0)),
+            ("linux/armhf", "linux/arm", Some(0)),
+            ("linux/arm/v6", "linux/arm/v7", Some(1)),
+            ("linux/arm/v5", "linux/arm", Some(2)),
+            ("linux/arm/v7", "linux/arm/v6", None),
+            ("linux/arm/v8", "linux/arm", None),
+            ("linux/arm64", "linux/arm64/v8", Some(0)),
+            ("linux/arm64/v8", "linux/arm64", Some(0)),
+            ("linux/aarch64", "linux/arm64", Some(0)),
+            ("linux/arm/v7", "linux/arm64", None),
+            ("linux/amd64/v1", "linux/amd64", Some(0)),
+            ("linux/amd64", "linux/x86_64", Some(0)),
+            ("linux/amd64", "linux/amd64/v3", Some(2)),
+            ("linux/amd64/v3", "linux/amd64", None),
+            ("linux/ppc64le/power9", "linux/ppc64le/power9", Some(0)),
+            ("linux/ppc64le/power9", "linux/ppc64le", None),
+            ("windows/amd64", "linux/amd64", None),
+        ] {
+            assert_eq!(
+                platform(image).distance(&platform(wanted)),
+                distance,
+                "{image} for {wanted}"
+            );
+        }
+        let empty = Platform {
+            variant: Some(String::new()),
+            ..platform("linux/arm")
+        };
+        assert_eq!(empty.distance(&platform("linux/arm/v7")), Some(0));
     }
 
     #[test]

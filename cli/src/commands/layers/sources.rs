@@ -99,7 +99,7 @@ impl SourceArgs {
     /// The way to registries and the daemon.
     pub(super) fn access(&self, context: &Context) -> Result<Access, CommandError> {
         let options = RegistryOptions {
-            credentials: Box::new(DockerCredentials::load(context)?),
+            credentials: Box::new(DockerCredentials::new(context)),
             plain_http: self.plain_http.clone(),
             interrupt: Arc::clone(&context.interrupt),
         };
@@ -118,8 +118,8 @@ fn docker_socket(context: &Context) -> Result<PathBuf, CommandError> {
         return Ok(DOCKER_SOCKET.into());
     };
     match host.as_bytes().strip_prefix(b"unix://") {
-        Some(path) => Ok(OsStr::from_bytes(path).into()),
-        None => {
+        Some(path) if !path.is_empty() => Ok(OsStr::from_bytes(path).into()),
+        _ => {
             let sentence = format!(
                 "${} is {}, and the Docker daemon is spoken to over unix sockets only",
                 env_vars::DOCKER_HOST,

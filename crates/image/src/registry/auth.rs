@@ -4,7 +4,9 @@ use reqwest::{Method, RequestBuilder, Response, header};
 use serde::Deserialize;
 use url::Url;
 
-use super::{Attempt, Login, Registries, STALL_TIMEOUT, challenge::Challenge, failure};
+use super::{
+    Attempt, CredentialsError, Login, Registries, STALL_TIMEOUT, challenge::Challenge, failure, leads_inward,
+};
 use crate::{ImageError, RegistryReference};
 
 /// The longest answer of a token server.
@@ -33,17 +35,43 @@ impl Authorization {
 }
 
 impl Registries {
-    /// Does what the registry asks for in its refusal.
+    /// Does what the registry asks for in its refusal. Where a login should be known and is not, also tells why: many images
+    /// are given to everybody, and then nobody minds.
     pub(super) fn log_in(
         &self,
         reference: &RegistryReference,
         refusal: &Response,
+    ) -> Result<(Authorization, Option<String>), Attempt> {
+        let (login, no_login) = match self.options.credentials.find(&reference.host) {
+            Ok(login) => (login, None),
+            Err(CredentialsError::Helper(reason)) => (None, Some(reason)),
+            Err(CredentialsError::Settings(reason)) => {
+                return Err(ImageError::Refused {
+                    what: format!("{}/{}", reference.host, reference.repository),
+                    reason,
+                }
+                .into());
+            }
+        };
+        if self.is_interrupted() {
+            return Err(ImageError::Interrupted.into());
+        }
+        match self.meet(reference, refusal, login) {
+            Ok(authorization) => Ok((authorization, no_login)),
+            Err(attempt) => Err(attempt.because(no_login.as_deref())),
+        }
+    }
+
+    fn meet(
+        &self,
+        reference: &RegistryReference,
+        refusal: &Response,
+        login: Option<Login>,
     ) -> Result<Authorization, Attempt> {
         let refused = |reason: &str| ImageError::Refused {
             what: format!("{}/{}", reference.host, reference.repository),
             reason: reason.to_owned(),
         };
-        let login = self.options.credentials.find(&reference.host);
         let challenges: Vec<_> = refusal
             .headers()
             .get_all(header::WWW_AUTHENTICATE)
@@ -77,8 +105,12 @@ impl Registries {
         let realm = challenge.parameter("realm").unwrap_or_default();
         let mut url = Url::parse(realm)
             .map_err(|_| refused(format!("the registry names {realm:?} as the place for tokens")))?;
+        let registry = self.url(reference, "")?;
+        if leads_inward(&registry, &url) {
+            return Err(refused(format!("its tokens come from {url}, which is this machine")).into());
+        }
         // What is known of the user must not become readable on its way.
-        if !self.is_safe(&url) {
+        if !self.is_safe(&registry, &url) {
             return Err(refused(format!("its tokens come from {url}, which has no TLS")).into());
         }
         let service = challenge.parameter("service").unwrap_or_default();

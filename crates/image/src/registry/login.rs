@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 
+use crate::manifest::null_is_empty;
+
 /// What a registry is told. Secret: shows nothing of itself.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Login {
@@ -33,10 +35,21 @@ pub struct DockerConfigError {
     column: usize,
 }
 
+/// Why a login that should be known is not. Tells nothing of logins.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialsError {
+    /// Where logins are kept cannot be understood: nobody can tell whether one is there.
+    #[error("{0}")]
+    Settings(String),
+    /// Who keeps the login does not tell it.
+    #[error("{0}")]
+    Helper(String),
+}
+
 /// Who knows logins.
 pub trait Credentials: Send + Sync {
-    /// The login for a registry, named as in references: `docker.io`, `localhost:5000`.
-    fn find(&self, host: &str) -> Option<Login>;
+    /// The login for a registry, named as in references: `docker.io`, `localhost:5000`. Asked when a registry wants one.
+    fn find(&self, host: &str) -> Result<Option<Login>, CredentialsError>;
 }
 
 /// Nobody.
@@ -44,8 +57,8 @@ pub trait Credentials: Send + Sync {
 pub struct NoCredentials;
 
 impl Credentials for NoCredentials {
-    fn find(&self, _host: &str) -> Option<Login> {
-        None
+    fn find(&self, _host: &str) -> Result<Option<Login>, CredentialsError> {
+        Ok(None)
     }
 }
 
@@ -53,9 +66,11 @@ impl Credentials for NoCredentials {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DockerConfig {
-    auths: BTreeMap<String, Auth>,
+    #[serde(deserialize_with = "null_is_empty")]
+    auths: BTreeMap<String, Option<Auth>>,
     creds_store: Option<String>,
-    cred_helpers: BTreeMap<String, String>,
+    #[serde(deserialize_with = "null_is_empty")]
+    cred_helpers: BTreeMap<String, Option<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -85,18 +100,23 @@ const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 const TOKEN_USER: &str = "<token>";
 
 impl DockerConfig {
-    /// Parses the file.
+    /// Parses the file. An empty one says nothing.
     pub fn parse(json: &[u8]) -> Result<Self, DockerConfigError> {
-        serde_json::from_slice(json).map_err(|error| DockerConfigError {
+        if json.trim_ascii().is_empty() {
+            return Ok(DockerConfig::default());
+        }
+        let parsed: Option<Self> = serde_json::from_slice(json).map_err(|error| DockerConfigError {
             line: error.line(),
             column: error.column(),
-        })
+        })?;
+        Ok(parsed.unwrap_or_default())
     }
 
     /// The helper that has the login of `host`, and the name it knows it by: the program is `docker-credential-` and this,
-    /// its only argument `get`, its input the name.
+    /// its only argument `get`, its input the name. A host with an empty one has its login in the file.
     pub fn helper<'a>(&'a self, host: &'a str) -> Option<(&'a str, &'a str)> {
         if let Some((key, helper)) = best_of(&self.cred_helpers, host) {
+            let helper = helper.as_deref().filter(|helper| !helper.is_empty())?;
             return Some((helper, key));
         }
         let store = self.creds_store.as_deref().filter(|store| !store.is_empty())?;
@@ -107,7 +127,7 @@ impl DockerConfig {
 
     /// The login the file itself has for `host`.
     pub fn login(&self, host: &str) -> Option<Login> {
-        let (_, auth) = best_of(&self.auths, host)?;
+        let auth = best_of(&self.auths, host)?.1.as_ref()?;
         if let Some(token) = auth.identitytoken.as_ref().filter(|token| !token.is_empty()) {
             return Some(Login::IdentityToken(token.clone()));
         }
@@ -240,6 +260,23 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.helper("gcr.io"), Some(("gcloud", "gcr.io")));
+    }
+
+    #[test]
+    fn what_is_empty_or_null_says_nothing() {
+        for nothing in [
+            "",
+            " \n",
+            "null",
+            "{}",
+            r#"{"auths":null,"credHelpers":null,"credsStore":null}"#,
+            r#"{"auths":{"r.example":null},"credHelpers":{"r.example":null}}"#,
+            r#"{"credHelpers":{"r.example":""},"credsStore":"pass"}"#,
+        ] {
+            let config = DockerConfig::parse(nothing.as_bytes()).unwrap();
+            assert_eq!(config.login("r.example"), None, "{nothing}");
+            assert_eq!(config.helper("r.example"), None, "{nothing}");
+        }
     }
 
     #[test]

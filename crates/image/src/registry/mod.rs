@@ -20,7 +20,7 @@ use std::{
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header, redirect};
 use url::{Position, Url};
 
-pub use login::{Credentials, DockerConfig, DockerConfigError, Login, NoCredentials};
+pub use login::{Credentials, CredentialsError, DockerConfig, DockerConfigError, Login, NoCredentials};
 
 use crate::{ImageError, RegistryReference, interrupt};
 use auth::Authorization;
@@ -97,8 +97,12 @@ impl Connections {
                 .previous()
                 .last()
                 .is_some_and(|from| from.scheme() == "https" && attempt.url().scheme() != "https");
-            match attempt.previous().len() > MAX_REDIRECTS || is_downgrade {
-                true => attempt.error("it redirects too often, or away from https"),
+            let is_inward = attempt
+                .previous()
+                .last()
+                .is_some_and(|from| leads_inward(from, attempt.url()));
+            match attempt.previous().len() > MAX_REDIRECTS || is_downgrade || is_inward {
+                true => attempt.error("it redirects too often, away from https, or to this machine"),
                 false => attempt.follow(),
             }
         });
@@ -185,6 +189,7 @@ impl Registries {
         let is_registry = self.url(reference, "")?.origin() == question.url.origin();
         let mut authorization = self.lock().get(&key).cloned().filter(|_| is_registry);
         let mut has_logged_in = false;
+        let mut no_login = None;
         loop {
             let mut request = prepare(self.request(question.method.clone(), question.url.clone())?)?;
             if let Some(authorization) = &authorization {
@@ -202,10 +207,11 @@ impl Registries {
             let is_own_answer = is_registry && response.url().origin() == question.url.origin();
             if status == StatusCode::UNAUTHORIZED && !has_logged_in && is_own_answer {
                 has_logged_in = true;
-                authorization = Some(self.log_in(reference, &response)?);
+                let (accepted, missing) = self.log_in(reference, &response)?;
+                (authorization, no_login) = (Some(accepted), missing);
                 continue;
             }
-            return Err(failure(question.what.clone(), &response));
+            return Err(failure(question.what.clone(), &response).because(no_login.as_deref()));
         }
     }
 
@@ -241,10 +247,12 @@ impl Registries {
         is_loopback(host) || self.options.plain_http.iter().any(|plain| plain == host)
     }
 
-    /// Whether nobody can read on its way what is sent to `url`, or the user does not mind.
-    fn is_safe(&self, url: &Url) -> bool {
-        let host = &url[Position::BeforeHost..Position::AfterPort];
-        url.scheme() == "https" || url.scheme() == "http" && self.is_plain_http(host)
+    /// Whether nobody can read on its way what the user of `registry` sends to `realm`, or the user does not mind: who wants TLS
+    /// of the registry wants it of where its tokens come from.
+    fn is_safe(&self, registry: &Url, realm: &Url) -> bool {
+        let host = &realm[Position::BeforeHost..Position::AfterPort];
+        let is_plain = |url: &Url| url.scheme() == "http";
+        realm.scheme() == "https" || is_plain(realm) && is_plain(registry) && self.is_plain_http(host)
     }
 
     /// Waits for `future` as long as there is hope and nobody wants to stop.
@@ -305,6 +313,21 @@ enum Attempt {
     Failed(ImageError),
 }
 
+impl Attempt {
+    /// A refusal also tells why nobody was logged in.
+    fn because(self, no_login: Option<&str>) -> Self {
+        match (self, no_login) {
+            (Attempt::Failed(ImageError::Refused { what, reason }), Some(no_login)) => {
+                Attempt::Failed(ImageError::Refused {
+                    what,
+                    reason: format!("{reason}; no login was sent: {no_login}"),
+                })
+            }
+            (attempt, _) => attempt,
+        }
+    }
+}
+
 impl From<ImageError> for Attempt {
     fn from(error: ImageError) -> Self {
         Attempt::Failed(error)
@@ -337,6 +360,12 @@ fn failure(what: String, response: &Response) -> Attempt {
             format!("the registry answers {status}"),
         )),
     }
+}
+
+/// Whether a server elsewhere has us call a service of this machine.
+fn leads_inward(from: &Url, to: &Url) -> bool {
+    let is_here = |url: &Url| url.host_str().is_some_and(is_loopback);
+    is_here(to) && !is_here(from)
 }
 
 /// Whether `host`, with or without a port, is this machine.

@@ -6,7 +6,7 @@ use headstart_fs::AtPath as _;
 use reqwest::{Body, Method, Response, StatusCode, header};
 use url::Url;
 
-use super::{Attempt, Question, Registries, STALL_TIMEOUT};
+use super::{Attempt, Question, Registries, STALL_TIMEOUT, leads_inward};
 use crate::{BlobDigest, ImageError, RegistryReference, manifest::media_type};
 
 /// An upload that is slower than this has stalled.
@@ -151,6 +151,12 @@ fn upload_url(start: &Url, location: Option<&str>) -> Result<Url, ImageError> {
         .and_then(|location| start.join(location).ok())
         .filter(|url| ["http", "https"].contains(&url.scheme()))
         .ok_or_else(|| ImageError::unsupported(registry, "it does not say where to upload to"))?;
+    if leads_inward(start, &url) {
+        return Err(ImageError::unsupported(
+            registry,
+            "it wants uploads sent to this machine",
+        ));
+    }
     match start.scheme() == "https" && url.scheme() != "https" {
         true => Err(ImageError::unsupported(
             registry,
@@ -179,5 +185,9 @@ mod tests {
         assert!(upload_url(&start, None).is_err());
         let plain = Url::parse("http://localhost:5000/v2/app/blobs/uploads/").unwrap();
         assert!(upload_url(&plain, Some("http://localhost:5000/u")).is_ok());
+        let remote = Url::parse("http://r.example/v2/app/blobs/uploads/").unwrap();
+        for inward in ["http://localhost/u", "https://127.0.0.1:8443/u", "http://[::1]/u"] {
+            assert!(upload_url(&remote, Some(inward)).is_err(), "{inward}");
+        }
     }
 }

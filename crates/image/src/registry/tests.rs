@@ -10,11 +10,20 @@ use super::{
 struct Known;
 
 impl Credentials for Known {
-    fn find(&self, _host: &str) -> Option<Login> {
-        Some(Login::Password {
+    fn find(&self, _host: &str) -> Result<Option<Login>, CredentialsError> {
+        Ok(Some(Login::Password {
             user: "user".to_owned(),
             password: "secret".to_owned(),
-        })
+        }))
+    }
+}
+
+/// Knows only why nothing is known.
+struct Unknown(CredentialsError);
+
+impl Credentials for Unknown {
+    fn find(&self, _host: &str) -> Result<Option<Login>, CredentialsError> {
+        Err(self.0.clone())
     }
 }
 
@@ -204,20 +213,99 @@ fn tokens_come_without_tls_from_this_machine_and_from_hosts_that_may() {
     });
     let error = manifest(&registries(Known), &server).unwrap_err();
     assert!(error.to_string().contains("no TLS"), "{error}");
-    for (realm, may) in [
-        ("https://tokens.invalid/token", true),
-        ("http://[::1]:5000/token", true),
-        ("http://plain.example/token", true),
-        ("http://plain.example:5000/token", false),
-        ("http://port.example:5000/token", true),
-        ("http://port.example/token", false),
-        ("http://other.example/token", false),
-        ("ftp://plain.example/token", false),
+    for (registry, realm, may) in [
+        ("http://plain.example", "https://tokens.invalid/token", true),
+        ("http://localhost:5000", "http://[::1]:5001/token", true),
+        ("http://plain.example", "http://plain.example/token", true),
+        ("https://other.example", "http://plain.example/token", false),
+        ("http://plain.example", "http://plain.example:5000/token", false),
+        ("http://plain.example", "http://port.example:5000/token", true),
+        ("http://plain.example", "http://port.example/token", false),
+        ("http://plain.example", "http://other.example/token", false),
+        ("http://plain.example", "ftp://plain.example/token", false),
     ] {
         let mut registries = registries(NoCredentials);
         registries.options.plain_http = vec!["plain.example".to_owned(), "port.example:5000".to_owned()];
-        assert_eq!(registries.is_safe(&Url::parse(realm).unwrap()), may, "{realm}");
+        let is_safe = registries.is_safe(&Url::parse(registry).unwrap(), &Url::parse(realm).unwrap());
+        assert_eq!(is_safe, may, "{realm} for {registry}");
     }
+}
+
+#[test]
+fn a_registry_elsewhere_has_no_service_of_this_machine_called() {
+    let service = Server::start(|_, _| answer("200 OK", "", br#"{"token":"t"}"#));
+    let challenge = format!(
+        "www-authenticate: Bearer realm=\"http://{}/token\"\r\n",
+        service.host
+    );
+    let location = format!("location: http://{}/x\r\n", service.host);
+    for (status, header) in [
+        ("401 Unauthorized", challenge),
+        ("307 Temporary Redirect", location),
+    ] {
+        let server = Server::start(move |_, _| answer(status, &header, b""));
+        let mut registries = registries(Known);
+        // An address of this machine that does not look like one.
+        let host = server.host.replace("127.0.0.1", "0.0.0.0");
+        registries.options.plain_http = vec![host.clone()];
+        let reference = RegistryReference {
+            host,
+            ..server.reference()
+        };
+        let error = registries
+            .get_short(&reference, "manifests/v1", "*/*", 100)
+            .unwrap_err();
+        let chain = format!("{error}: {:?}", std::error::Error::source(&error));
+        assert!(chain.contains("this machine"), "{chain}");
+        assert!(!server.asked().is_empty());
+    }
+    assert!(service.asked().is_empty(), "{:?}", service.asked());
+}
+
+#[test]
+fn a_refusal_tells_why_there_was_no_login() {
+    let reason = "docker-credential-x was not found on PATH";
+    let helper = || Unknown(CredentialsError::Helper(reason.to_owned()));
+    let basic =
+        Server::start(|_, _| answer("401 Unauthorized", "www-authenticate: Basic realm=\"x\"\r\n", b""));
+    let tokens = |refused: &'static str| {
+        Server::start(move |asked, _| {
+            let challenge = format!(
+                "www-authenticate: Bearer realm=\"http://{}/token\"\r\n",
+                asked.host
+            );
+            match asked.authorization.is_some() || asked.line.contains("/token") {
+                _ if asked.line.contains(refused) => answer("403 Forbidden", "", b""),
+                true if asked.line.contains("/token") => answer("200 OK", "", br#"{"token":"t"}"#),
+                true => answer("403 Forbidden", "", b""),
+                false => answer("401 Unauthorized", &challenge, b""),
+            }
+        })
+    };
+    for server in [basic, tokens("/token"), tokens("nothing")] {
+        let error = manifest(&registries(helper()), &server).unwrap_err();
+        assert!(
+            matches!(error, ImageError::Refused { .. }) && error.to_string().contains(reason),
+            "{error}"
+        );
+    }
+    // What everybody gets needs no login.
+    let open = Server::start(|asked, _| match asked.authorization.is_some() {
+        true => answer("200 OK", "", b"{}"),
+        false if asked.line.contains("/token") => answer("200 OK", "", br#"{"token":"t"}"#),
+        false => {
+            let challenge = format!(
+                "www-authenticate: Bearer realm=\"http://{}/token\"\r\n",
+                asked.host
+            );
+            answer("401 Unauthorized", &challenge, b"")
+        }
+    });
+    assert_eq!(manifest(&registries(helper()), &open).unwrap(), b"{}");
+    // Settings that cannot be understood are mended before anything is asked for in nobody's name.
+    let settings = Unknown(CredentialsError::Settings("config.json is damaged".to_owned()));
+    let error = manifest(&registries(settings), &open).unwrap_err();
+    assert!(error.to_string().contains("config.json is damaged"), "{error}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{self, BufReader, Read, Seek as _},
+    io::{self, BufReader, Read, Seek as _, Write as _},
     os::unix::fs::FileExt as _,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
@@ -11,16 +11,18 @@ use std::{
 
 use headstart_fs::AtPath as _;
 
-use super::files::Files;
+use super::files::{Files, open_file};
 use crate::{
     ImageError,
     decompress::{check_ratio, decompress, is_compressed},
-    layer::{clean_path, split_last},
+    layer::{MAX_PATH_BYTES, PathProblem, clean_path, split_last},
     tar::{Kind, TarReader},
 };
 
 /// An archive of images has some files per layer.
 const MAX_FILES: usize = 100_000;
+/// Their names, and where links lead, take some 100 bytes each.
+const MAX_NAME_BYTES: usize = 32 << 20;
 /// Links of links: older Docker writes one.
 const MAX_LINKS: usize = 8;
 /// What is expanded before we look whether to go on.
@@ -43,7 +45,7 @@ enum Member {
 impl Archive {
     /// Lists the files of the tar at `path`. One that is compressed as a whole is first expanded into a temporary file.
     pub(super) fn open(path: &Path, interrupt: &AtomicBool) -> Result<Self, ImageError> {
-        let file = File::open(path).at("open", path)?;
+        let file = open_file(path)?;
         let name = path.display().to_string();
         let mut start = [0; 4];
         let read = file.read_at(&mut start, 0).at("read", path)?;
@@ -60,8 +62,14 @@ impl Archive {
         let reading = file.try_clone().at("open", &name)?;
         let mut tar = TarReader::new(BufReader::new(reading));
         let mut members = HashMap::new();
+        let mut name_bytes = 0;
         while let Some(entry) = tar.next().map_err(|error| damaged(error.to_string()))? {
             let path = clean_path(&entry.path).map_err(|problem| damaged(problem.to_string()))?;
+            if let Kind::HardLink(target) | Kind::Symlink(target) = &entry.kind
+                && target.len() > MAX_PATH_BYTES
+            {
+                return Err(damaged(PathProblem::Target.to_string()));
+            }
             let member = match entry.kind {
                 Kind::File { hole_bytes, .. } if hole_bytes > 0 => {
                     return Err(ImageError::unsupported(name, "it holds sparse files"));
@@ -74,6 +82,16 @@ impl Archive {
                 Kind::Symlink(target) => Member::Link([split_last(&path).0, b"/", &target].concat()),
                 _ => continue,
             };
+            name_bytes += path.len();
+            if let Member::Link(target) = &member {
+                name_bytes += target.len();
+            }
+            if name_bytes > MAX_NAME_BYTES {
+                return Err(ImageError::too_large(
+                    name,
+                    format!("{MAX_NAME_BYTES} bytes of names"),
+                ));
+            }
             members.insert(path.into_owned(), member);
             if members.len() > MAX_FILES {
                 return Err(ImageError::too_large(name, format!("{MAX_FILES} files")));
@@ -133,21 +151,34 @@ fn expand(file: File, name: &str, interrupt: &AtomicBool) -> Result<File, ImageE
         what: name.to_owned(),
         source,
     };
+    let unwritten = |source| unwritten(name, source);
     let stored_bytes = file.metadata().map_err(failed)?.len();
-    let mut expanded = tempfile::tempfile().map_err(failed)?;
+    let mut expanded = tempfile::tempfile().map_err(unwritten)?;
     let (_, mut stream) = decompress(BufReader::new(file)).map_err(failed)?;
     let mut expanded_bytes = 0;
+    let mut chunk = Vec::new();
     loop {
         if interrupt.load(Ordering::Relaxed) {
             return Err(ImageError::Interrupted);
         }
-        let mut chunk = stream.by_ref().take(CHUNK_BYTES);
-        match io::copy(&mut chunk, &mut expanded).map_err(failed)? {
+        chunk.clear();
+        let mut piece = stream.by_ref().take(CHUNK_BYTES);
+        match piece.read_to_end(&mut chunk).map_err(failed)? {
             0 => break,
-            copied => expanded_bytes += copied,
+            read => expanded_bytes += read as u64,
         }
+        expanded.write_all(&chunk).map_err(unwritten)?;
         check_ratio(name, expanded_bytes, stored_bytes)?;
     }
-    expanded.rewind().map_err(failed)?;
+    expanded.rewind().map_err(unwritten)?;
     Ok(expanded)
+}
+
+/// What cannot be put into a temporary file.
+pub(super) fn unwritten(name: &str, source: io::Error) -> ImageError {
+    let folder = tempfile::env::temp_dir();
+    ImageError::Write {
+        what: format!("{name} into a temporary file in {}", folder.display()),
+        source,
+    }
 }

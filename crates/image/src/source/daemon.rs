@@ -1,6 +1,7 @@
 //! An image of the Docker daemon: what `docker save` would write, asked for over the daemon's socket.
 
 use std::{
+    borrow::Cow,
     fs::File,
     io::{self, Seek as _, Write as _},
     path::Path,
@@ -8,28 +9,34 @@ use std::{
     time::Duration,
 };
 
-use super::archive::Archive;
+use reqwest::StatusCode;
+
+use super::archive::{Archive, unwritten};
 use crate::ImageError;
 
 /// How long a request to stop may go unnoticed.
 const POLL: Duration = Duration::from_millis(100);
+/// The digits of an image's ID.
+const ID_DIGITS: usize = 64;
 
 /// Saves `name` into a temporary file, which lives as long as the archive is open.
 pub(super) fn save(socket: &Path, name: &str, interrupt: &AtomicBool) -> Result<Archive, ImageError> {
-    let unavailable = |source| ImageError::Unavailable {
-        what: format!("the Docker daemon at {}", socket.display()),
-        source,
-    };
-    let mut file = tempfile::tempfile().map_err(unavailable)?;
+    let what = format!("docker-daemon:{name}");
+    let mut file = tempfile::tempfile().map_err(|source| unwritten(&what, source))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(unavailable)?;
-    let saving = until_interrupted(download(socket, name, &mut file), interrupt);
-    let status = runtime
-        .block_on(saving)
-        .ok_or(ImageError::Interrupted)?
-        .map_err(unavailable)?;
+        .map_err(|source| out_of_reach(socket, source))?;
+    let mut ask = |name: &str| {
+        let saving = until_interrupted(download(socket, name, &what, &mut file), interrupt);
+        runtime.block_on(saving).ok_or(ImageError::Interrupted)?
+    };
+    let tagged = with_tag(name);
+    let mut status = ask(&tagged)?;
+    // As with Docker itself, the beginning of an ID is one where it is no name.
+    if status == StatusCode::NOT_FOUND && tagged != name && is_hexadecimal(name) {
+        status = ask(name)?;
+    }
     match status.as_u16() {
         200 => {}
         404 => {
@@ -38,10 +45,34 @@ pub(super) fn save(socket: &Path, name: &str, interrupt: &AtomicBool) -> Result<
                 "the Docker daemon",
             ));
         }
-        _ => return Err(unavailable(io::Error::other(format!("it answers {status}")))),
+        _ => {
+            let answer = io::Error::other(format!("it answers {status}"));
+            return Err(out_of_reach(socket, answer));
+        }
     }
-    file.rewind().map_err(unavailable)?;
-    Archive::from_file(format!("docker-daemon:{name}"), file)
+    file.rewind().map_err(|source| unwritten(&what, source))?;
+    Archive::from_file(what, file)
+}
+
+/// The name of one image. The daemon would save all tags of a repository, while everywhere else the latest one is meant.
+fn with_tag(name: &str) -> Cow<'_, str> {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    let is_id = name.len() == ID_DIGITS && is_hexadecimal(name);
+    match is_id || last.contains([':', '@']) {
+        true => name.into(),
+        false => format!("{name}:latest").into(),
+    }
+}
+
+fn is_hexadecimal(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn out_of_reach(socket: &Path, source: io::Error) -> ImageError {
+    ImageError::Daemon {
+        socket: socket.to_owned(),
+        source,
+    }
 }
 
 /// The output of `future`, or nothing when nobody waits for it any more.
@@ -55,18 +86,41 @@ async fn until_interrupted<T>(future: impl Future<Output = T>, interrupt: &Atomi
     None
 }
 
-async fn download(socket: &Path, name: &str, file: &mut File) -> io::Result<reqwest::StatusCode> {
-    let client = reqwest::Client::builder()
-        .unix_socket(socket)
-        .build()
-        .map_err(io::Error::other)?;
+async fn download(socket: &Path, name: &str, what: &str, file: &mut File) -> Result<StatusCode, ImageError> {
+    let failed = |error: reqwest::Error| out_of_reach(socket, io::Error::other(error));
+    let client = reqwest::Client::builder().unix_socket(socket).build();
     let mut url = url::Url::parse("http://localhost/images/get").expect("it is a URL");
     url.query_pairs_mut().append_pair("names", name);
-    let mut response = client.get(url).send().await.map_err(io::Error::other)?;
+    let mut response = client.map_err(failed)?.get(url).send().await.map_err(failed)?;
     if response.status().is_success() {
-        while let Some(chunk) = response.chunk().await.map_err(io::Error::other)? {
-            file.write_all(&chunk)?;
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            file.write_all(&chunk).map_err(|source| unwritten(what, source))?;
         }
     }
     Ok(response.status())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_a_tag_is_the_latest_image() {
+        let id = "0b84cd21cc02".repeat(6);
+        let id = &id[..ID_DIGITS];
+        let digest = format!("app@sha256:{id}");
+        let full_id = format!("sha256:{id}");
+        for (name, meant) in [
+            ("app", "app:latest"),
+            ("app:v1", "app:v1"),
+            ("host:5000/team/app", "host:5000/team/app:latest"),
+            ("host:5000/team/app:v1", "host:5000/team/app:v1"),
+            ("cafe", "cafe:latest"),
+            (&digest, &digest),
+            (&full_id, &full_id),
+            (id, id),
+        ] {
+            assert_eq!(with_tag(name), meant);
+        }
+    }
 }

@@ -3,11 +3,12 @@
 use std::{
     fmt,
     fs::File,
-    io::{ErrorKind, Read},
-    path::PathBuf,
+    io::{self, ErrorKind, Read},
+    path::{Path, PathBuf},
 };
 
-use headstart_fs::AtPath as _;
+use headstart_fs::{AtPath as _, PathError};
+use rustix::fs::{Mode, OFlags};
 
 use super::read_all;
 use crate::ImageError;
@@ -20,6 +21,16 @@ pub(super) trait Files: fmt::Debug + Send + Sync {
     /// Reads a file that should be short.
     fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, ImageError> {
         read_all(name, self.open(name)?.1, limit)
+    }
+}
+
+/// Opens a file. What is a pipe or a device is refused, where reading might never end.
+pub(super) fn open_file(path: &Path) -> Result<File, PathError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).at("open", path)?);
+    match file.metadata().at("look at", path)?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no regular file")).at("read", path),
     }
 }
 
@@ -36,11 +47,11 @@ impl Folder {
 impl Files for Folder {
     fn open(&self, name: &str) -> Result<(u64, Box<dyn Read + Send + '_>), ImageError> {
         let path = self.0.join(name);
-        let file = match File::open(&path) {
+        let file = match open_file(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(ImageError::missing(name, self.0.display().to_string()));
             }
-            opened => opened.at("open", &path)?,
+            opened => opened?,
         };
         let length = file.metadata().at("look at", &path)?.len();
         Ok((length, Box::new(file)))

@@ -13,7 +13,7 @@ use std::{
 
 use clap::Args;
 use headstart_image::{
-    Reference,
+    Reference, RegistryReference, Version,
     build::{Base, ConfigChange, FileStyle, ImageWriter, LayerContent, NewImage, NewLayer, build_image},
     docker_name,
     jar::Jar,
@@ -172,6 +172,48 @@ fn jar_layers(path: &Path, config: &mut ConfigChange) -> Result<Vec<NewLayer>, C
 }
 
 fn parse_output(text: &str) -> Result<Reference, CommandError> {
-    text.parse::<Reference>()
-        .map_err(|error| CommandError::usage(error.to_string()))
+    let output = text
+        .parse::<Reference>()
+        .map_err(|error| CommandError::usage(error.to_string()))?;
+    match &output {
+        Reference::DockerDaemon(name) => {
+            let hint = format!("write docker-archive:FILE:{name}, then `docker load --input FILE`");
+            Err(CommandError::usage("images are not written to the Docker daemon").hint(hint))
+        }
+        Reference::Registry(RegistryReference {
+            version: Version::Digest(_),
+            ..
+        }) => {
+            let sentence = format!("{text} names an image that is there, by its digest");
+            let name = text.split('@').next().unwrap_or(text);
+            Err(CommandError::usage(sentence)
+                .hint(format!("give a name, or a name with a tag: --output {name}")))
+        }
+        _ => Ok(output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_that_cannot_be_written_is_refused_before_anything_is_read() {
+        let digest = "0".repeat(64);
+        for output in [
+            format!("r.example/app@sha256:{digest}"),
+            format!("r.example/app:v1@sha256:{digest}"),
+            "docker-daemon:app:v1".to_owned(),
+        ] {
+            assert!(parse_output(&output).is_err(), "{output}");
+        }
+        for output in [
+            "r.example/app:v1",
+            "r.example/app",
+            "oci:app:v1",
+            "docker-archive:app.tar",
+        ] {
+            assert!(parse_output(output).is_ok(), "{output}");
+        }
+    }
 }

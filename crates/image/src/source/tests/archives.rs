@@ -106,6 +106,74 @@ fn archives_that_play_tricks_are_refused() {
 }
 
 #[test]
+fn what_an_archive_lists_stays_small() {
+    let long = "x/".repeat(2048) + "x";
+    let target = |flag| {
+        let tar = TarMaker::new().pax(&[("linkpath", &long)]);
+        tar.of_type(flag, "link", "").finish()
+    };
+    // Names as long as they may be, and more of them than any image has.
+    let path = "x/".repeat(2000);
+    let names = (0..10_000).fold(TarMaker::new(), |tar, number| {
+        tar.pax(&[("path", &format!("{path}{number}"))]).file("x", b"")
+    });
+    let links = (0..10_000).fold(TarMaker::new(), |tar, number| {
+        let name = number.to_string();
+        tar.pax(&[("linkpath", &path)]).symlink(&name, "")
+    });
+    let open = |bytes: &[u8]| {
+        let (_folder, file) = keep(bytes);
+        let name = format!("docker-archive:{}", file.display());
+        let is_one = is_archive_of_images(&file, File::open(&file).unwrap());
+        assert!(!is_one);
+        open_source(&name.parse().unwrap(), &access()).unwrap_err()
+    };
+    for flag in [b'1', b'2'] {
+        let error = open(&target(flag));
+        assert!(error.to_string().contains("longer than 4096"), "{error}");
+    }
+    for tar in [names, links] {
+        let error = open(&tar.finish());
+        assert!(matches!(error, ImageError::TooLarge { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_pipe_is_not_waited_for() {
+    let layout = Layout::new();
+    let image = layout.image(&[plain(&layout, TarMaker::new().file("a", b"1"))]);
+    layout.index(&[image]);
+    let folder = layout.path().join("blobs/sha256");
+    let blobs = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = blobs.chain([layout.path().join("index.json")]);
+    let refused = |name: String, pipe: &Path| {
+        let error = read(&[name]).map(drop).unwrap_err();
+        let why = std::error::Error::source(&error).unwrap().to_string();
+        assert!(error.to_string().contains(&*pipe.to_string_lossy()), "{error}");
+        assert_eq!(why, "it is no regular file");
+    };
+    for file in files {
+        let kept = fs::read(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        make_pipe(&file);
+        refused(layout.name(), &file);
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, kept).unwrap();
+    }
+    read(&[layout.name()]).unwrap();
+    let pipe = layout.path().join("pipe.tar");
+    make_pipe(&pipe);
+    refused(format!("docker-archive:{}", pipe.display()), &pipe);
+    refused(format!("oci-archive:{}", pipe.display()), &pipe);
+    refused(format!("oci-archive:{}", layout.path().display()), layout.path());
+}
+
+fn make_pipe(path: &Path) {
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
+#[test]
 fn a_compressed_archive_is_expanded_within_limits_and_until_stopped() {
     // Frames of some KB that unpack to 100 MB of zeros each.
     let zeros = zstd::bulk::compress(&vec![0; 100 << 20], 1).unwrap();
