@@ -28,6 +28,7 @@ pub(crate) struct Head<'a> {
     pub(crate) size: u64,
     pub(crate) mtime: u64,
     pub(crate) uid: u32,
+    pub(crate) mode: u32,
 }
 
 impl Default for Head<'_> {
@@ -39,6 +40,7 @@ impl Default for Head<'_> {
             size: 0,
             mtime: 0,
             uid: 0,
+            mode: 0o644,
         }
     }
 }
@@ -47,7 +49,7 @@ pub(crate) fn block(head: &Head<'_>) -> [u8; 512] {
     let mut block = [0; 512];
     let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, head.name.as_bytes());
-    put(100, b"0000644\0");
+    put(100, format!("{:07o}\0", head.mode).as_bytes());
     put(108, format!("{:07o}\0", head.uid).as_bytes());
     put(116, b"0000000\0");
     put(124, format!("{:011o}\0", head.size).as_bytes());

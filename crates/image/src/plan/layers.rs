@@ -18,27 +18,49 @@ use crate::{
     layer::split_last,
 };
 
-/// Proposes layers for `images`. Leading layers that one of `have` has stay as they are too.
-pub fn plan_layers(
-    images: &[LoadedImage],
-    have: &[LoadedImage],
-    options: PlanOptions,
-) -> Result<LayersPlan, ImageError> {
-    let kept = kept_layers(images, have);
-    let views = images
-        .iter()
-        .zip(&kept)
-        .map(|(image, &kept)| View::of(image, kept))
-        .collect::<Result<Vec<_>, _>>()?;
-    let times = options.times;
-    let found = find_units(&views, times);
-    let mut bytes_of_groups: HashMap<Group, u64> = HashMap::new();
-    for (unit, group) in &found {
-        *bytes_of_groups.entry(group.clone()).or_default() += unit.bytes();
+/// Images that are deployed together, each as a plan sees it.
+pub struct Fleet<'a> {
+    pub(super) views: Vec<View<'a>>,
+}
+
+impl<'a> Fleet<'a> {
+    /// Merges the layers of `images`. Leading layers that one of `have` has are to stay as they are, as those of a family are.
+    pub fn of(images: &'a [LoadedImage], have: &[LoadedImage]) -> Result<Self, ImageError> {
+        let kept = kept_layers(images, have);
+        let views = images
+            .iter()
+            .zip(&kept)
+            .map(|(image, &kept)| View::of(image, kept));
+        Ok(Fleet {
+            views: views.collect::<Result<_, _>>()?,
+        })
     }
-    let chosen = choose(&bytes_of_groups, options.max_shared_layers);
+
+    /// Bytes of files that a plan with these options would have pulled once instead of once for each image.
+    pub fn saved_bytes(&self, options: PlanOptions) -> u64 {
+        let found = find_units(&self.views, options.times);
+        let chosen = choose_groups(&found, options);
+        let saved = found.iter().map(|(unit, group)| {
+            let (parts, _) = split(group, &chosen);
+            let spared: usize = parts.iter().map(|&part| chosen[part].images.len() - 1).sum();
+            let bytes: u64 = unit.entries.iter().map(PlannedEntry::size_bytes).sum();
+            bytes.saturating_mul(spared as u64)
+        });
+        saved.fold(0, u64::saturating_add)
+    }
+
+    /// Proposes layers.
+    pub fn plan(&self, options: PlanOptions) -> LayersPlan {
+        plan_layers(&self.views, options)
+    }
+}
+
+fn plan_layers(views: &[View<'_>], options: PlanOptions) -> LayersPlan {
+    let times = options.times;
+    let found = find_units(views, times);
+    let chosen = choose_groups(&found, options);
     let mut shared: Vec<Contents> = chosen.iter().map(|_| Contents::new()).collect();
-    let mut own: Vec<OwnContents> = images.iter().map(|_| OwnContents::new()).collect();
+    let mut own: Vec<OwnContents> = views.iter().map(|_| OwnContents::new()).collect();
     for (unit, group) in &found {
         let (parts, rest) = split(group, &chosen);
         for part in parts {
@@ -55,9 +77,7 @@ pub fn plan_layers(
         times,
     };
     for (Group { depth, images }, contents) in chosen.iter().zip(&mut shared) {
-        add_parents(contents, |path| {
-            shared_folder(&views, images, path, *depth, times)
-        });
+        add_parents(contents, |path| shared_folder(views, images, path, *depth, times));
         plan.layers.push(PlannedLayer {
             images: images.iter().map(|&image| image as usize).collect(),
             entries: contents.values().cloned().collect(),
@@ -100,7 +120,7 @@ pub fn plan_layers(
             layers,
         });
     }
-    Ok(plan)
+    plan
 }
 
 /// Entries of a layer by their path.
@@ -115,6 +135,14 @@ fn add_unit(contents: &mut Contents, unit: &Unit, times: Times) {
         entry.meta = timed(entry.meta, times);
         contents.insert(entry.path.clone(), entry);
     }
+}
+
+fn choose_groups(found: &[(&Unit, Group)], options: PlanOptions) -> Vec<Group> {
+    let mut bytes_of_groups: HashMap<Group, u64> = HashMap::new();
+    for (unit, group) in found {
+        *bytes_of_groups.entry(group.clone()).or_default() += unit.bytes();
+    }
+    choose(&bytes_of_groups, options.max_shared_layers)
 }
 
 /// All units, each with the images that have it.

@@ -10,6 +10,7 @@
 mod bodies;
 mod build;
 mod choice;
+mod copies;
 mod ignored;
 mod kept;
 mod layers;
@@ -20,8 +21,9 @@ mod units;
 mod view;
 
 pub use build::{PlannedBuild, build_plan, measure_plan};
+pub use copies::CopiedLayer;
 pub use ignored::{IgnoreRule, ignore_rules};
-pub use layers::plan_layers;
+pub use layers::Fleet;
 pub use places::{Place, places};
 
 use crate::{ContentId, Metadata, build::Times};

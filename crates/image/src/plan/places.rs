@@ -63,7 +63,7 @@ fn leaves(entries: &[PlannedEntry]) -> impl Iterator<Item = &PlannedEntry> {
 }
 
 /// The folders above a path, the nearest first; not the root.
-fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::successors(parent(path), |folder| parent(folder))
 }
 

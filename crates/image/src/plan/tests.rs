@@ -1,3 +1,5 @@
+mod copies;
+
 use std::{num::NonZero, sync::atomic::AtomicBool};
 
 use proptest::prelude::*;
@@ -37,7 +39,7 @@ fn plan(images: &[LoadedImage], max_shared_layers: usize) -> Result<LayersPlan, 
         max_shared_layers,
         times: Times::Keep,
     };
-    plan_layers(images, &[], options)
+    Ok(Fleet::of(images, &[])?.plan(options))
 }
 
 fn measure(
