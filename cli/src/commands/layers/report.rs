@@ -5,7 +5,7 @@ use std::{collections::HashMap, hash::Hash};
 use headstart_image::{LoadedImage, metrics::ImageMetrics};
 
 use super::{
-    analyze::Analysis,
+    analyze::{Analysis, Given},
     document::{how, text},
 };
 use crate::{
@@ -239,7 +239,9 @@ fn pulls(ui: &Ui, analysis: &Analysis) -> Result<(), CommandError> {
         };
         table.row([name(pull.image), have, bytes(pull.bytes)]);
     }
-    if let Some(given) = &analysis.given {
+    if let Some(given) = &analysis.given
+        && !(are_few && is_analysed(analysis, given))
+    {
         for (number, &pulled) in given.bytes.iter().enumerate() {
             table.row([name(number), given.names().join(", "), bytes(pulled)]);
         }
@@ -250,6 +252,13 @@ fn pulls(ui: &Ui, analysis: &Analysis) -> Result<(), CommandError> {
     }
     section(ui, "Rollouts")?;
     ui.answer_table(&table)
+}
+
+/// Whether the node of `--have` has just one image, which is among those that were analysed: its pulls are in the table.
+fn is_analysed(analysis: &Analysis, given: &Given) -> bool {
+    let names = given.names();
+    let mut images = analysis.images.iter().map(|image| &image.image.reference);
+    names.len() == 1 && images.any(|name| *name == names[0])
 }
 
 fn section(ui: &Ui, heading: impl std::fmt::Display) -> Result<(), CommandError> {

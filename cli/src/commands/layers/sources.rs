@@ -1,6 +1,9 @@
 //! From names on the command line to images.
 
-use std::{ffi::OsStr, num::NonZero, os::unix::ffi::OsStrExt as _, path::PathBuf, sync::Arc, thread};
+use std::{
+    collections::HashMap, ffi::OsStr, num::NonZero, os::unix::ffi::OsStrExt as _, path::PathBuf, sync::Arc,
+    thread,
+};
 
 use clap::Args;
 use headstart_image::{
@@ -12,10 +15,17 @@ use super::{
     cache::{LayerFolder, MAX_BYTES, layers_dir},
     credentials::DockerCredentials,
 };
-use crate::{context::Context, env_vars, error::CommandError, ui::Ui};
+use crate::{
+    context::Context,
+    env_vars,
+    error::CommandError,
+    ui::{Ui, bytes},
+};
 
 /// Where the Docker daemon listens unless `$DOCKER_HOST` says otherwise.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+/// Plain layers of which a user should hear.
+const WORTH_SAYING: u64 = 1 << 20;
 
 /// Where the bytes of images are, and what the images are, in the same order.
 pub(super) type OpenedImages = (Vec<Box<dyn Source>>, Vec<LoadedImage>);
@@ -88,6 +98,7 @@ impl SourceArgs {
         for (image, name) in images.iter_mut().zip(names) {
             image.image.reference.clone_from(name);
         }
+        hint_at_plain_layers(ui, &images);
         Ok((sources, images))
     }
 
@@ -109,6 +120,24 @@ impl SourceArgs {
             docker_socket: docker_socket(context).unwrap_or_else(|_| DOCKER_SOCKET.into()),
             interrupt: Arc::clone(&context.interrupt),
         })
+    }
+}
+
+/// Archives and the daemon have layers as plain tars, whose bytes nobody pulls.
+fn hint_at_plain_layers(ui: &Ui, images: &[LoadedImage]) {
+    let layers = images.iter().flat_map(|image| &image.layers);
+    let tars =
+        layers.filter_map(|layer| Some((layer.digest, layer.compressed_bytes, layer.layer.as_deref()?)));
+    let plain: HashMap<_, _> = tars
+        .filter(|(_, stored, tar)| *stored == tar.tar_bytes())
+        .map(|(digest, stored, _)| (digest, stored))
+        .collect();
+    let all = plain.values().copied().fold(0, u64::saturating_add);
+    if all >= WORTH_SAYING {
+        ui.status(format_args!(
+            "Hint: {} of layers are not compressed where they were read; in a registry they are, and pulls are smaller",
+            bytes(all)
+        ));
     }
 }
 

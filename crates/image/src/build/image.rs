@@ -2,20 +2,22 @@
 
 use std::{
     os::unix::ffi::OsStrExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    ptr,
     sync::{Arc, atomic::AtomicBool},
 };
 
 use super::{
     config::{ConfigChange, ConfigDocument, Step, manifest_json},
-    files::{FileLayer, FileStyle, Times, clean, open_file},
+    files::{FileLayer, FileSet, FileStyle, Times, clean, open_file},
     layer::{BuildOptions, LayerWriter},
     output::{ImageWriter, NamedImage},
     proof::{Difference, first_difference},
 };
 use crate::{
     BlobDigest, Image, ImageError, Layer, LayerBlob, LoadedImage, Platform, Source, StoredLayer, Tree,
-    jar::Jar, manifest::parse,
+    jar::{Jar, ZipEntry},
+    manifest::parse,
 };
 
 /// An image to build on.
@@ -78,6 +80,7 @@ pub fn build_image(
     let kept = new.base.map_or(&[][..], |base| &base.image.layers);
     let mut layers = kept.to_vec();
     let mut steps = Vec::new();
+    let mut of_jar = JarFiles::default();
     for layer in &new.layers {
         let built = {
             let below = merge(&layers)?;
@@ -87,8 +90,7 @@ pub fn build_image(
                     files.write(writer, &below, new.style, open_file)
                 }
                 LayerContent::Jar { jar, layer, to } => {
-                    let to = clean(to.as_os_str().as_bytes())?;
-                    let (_, files) = jar.file_sets(&to).swap_remove(*layer);
+                    let files = of_jar.take(jar, to, *layer)?;
                     files.write(writer, &below, new.style, |entry| jar.open_entry(entry))
                 }
             };
@@ -122,6 +124,25 @@ pub fn build_image(
         Times::Keep,
     )?;
     documents.write(output, new.tag.clone())
+}
+
+/// The files of a jar's layers, worked out for all of them at once: each takes a look at every entry.
+#[derive(Default)]
+struct JarFiles<'a> {
+    of: Option<(&'a Jar, &'a Path)>,
+    layers: Vec<FileSet<ZipEntry>>,
+}
+
+impl<'a> JarFiles<'a> {
+    fn take(&mut self, jar: &'a Jar, to: &'a Path, layer: usize) -> Result<FileSet<ZipEntry>, ImageError> {
+        let is_same = |(known, folder): (&Jar, &Path)| ptr::eq(known, jar) && folder == to;
+        if !self.of.is_some_and(is_same) {
+            let sets = jar.file_sets(&clean(to.as_os_str().as_bytes())?);
+            self.layers = sets.into_iter().map(|(_, files)| files).collect();
+            self.of = Some((jar, to));
+        }
+        Ok(std::mem::take(&mut self.layers[layer]))
+    }
 }
 
 /// Sees to it that the layers which stay as they are are there.

@@ -68,9 +68,14 @@ impl LayerWriter<'_> {
     pub(crate) fn add(&mut self, entry: &tar::Entry, body: impl Read) -> Result<(), ImageError> {
         interrupt::check(self.interrupt)?;
         let mut body = HashedBody::new(Interruptible::new(body, self.interrupt));
-        self.tar
-            .write(entry, &mut body)
-            .map_err(|source| writing(&entry.path, source))?;
+        let written = self.tar.write(entry, &mut body);
+        if body.has_failed
+            && let Err(source) = written
+        {
+            let what = String::from_utf8_lossy(&entry.path).into_owned();
+            return Err(ImageError::Read { what, source });
+        }
+        written.map_err(|source| writing(&entry.path, source))?;
         let kind = match &entry.kind {
             Kind::File { .. } => EntryKind::File {
                 size_bytes: body.bytes,
@@ -183,6 +188,8 @@ struct HashedBody<R> {
     inner: R,
     hasher: Hasher,
     bytes: u64,
+    /// What fails next does so because the body could not be read.
+    has_failed: bool,
 }
 
 impl<R> HashedBody<R> {
@@ -191,13 +198,14 @@ impl<R> HashedBody<R> {
             inner,
             hasher: Hasher::new(),
             bytes: 0,
+            has_failed: false,
         }
     }
 }
 
 impl<R: Read> Read for HashedBody<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(into)?;
+        let read = self.inner.read(into).inspect_err(|_| self.has_failed = true)?;
         self.hasher.update(&into[..read]);
         self.bytes += read as u64;
         Ok(read)

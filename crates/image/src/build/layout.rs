@@ -244,6 +244,7 @@ mod tests {
         let folder = temp.path();
         begin(folder).unwrap();
         let staging = Staging::create(folder, Durability::Synced).unwrap();
+        let add = |images: &[NamedImage]| add(&staging, images, &AtomicBool::new(false));
         let untagged = |content: &str, platform: &str| NamedImage {
             tag: None,
             platform: Some(platform.parse().unwrap()),
@@ -262,18 +263,18 @@ mod tests {
                 .collect()
         };
         for content in ["first", "second", "second"] {
-            add(&staging, &[untagged(content, "linux/amd64")]).unwrap();
+            add(&[untagged(content, "linux/amd64")]).unwrap();
         }
-        add(&staging, &[untagged("other", "linux/arm64"), image("v1")]).unwrap();
+        add(&[untagged("other", "linux/arm64"), image("v1")]).unwrap();
         assert_eq!(digests(), of(&["second", "other", "v1"]));
 
         // As skopeo writes one.
         let mut index = empty_index();
         index["manifests"] = json!([{ "digest": BlobDigest::of(b"theirs"), "size": 1 }]);
         fs::write(folder.join(INDEX_FILE), index.to_string()).unwrap();
-        let error = add(&staging, &[untagged("ours", "linux/amd64")]).unwrap_err();
+        let error = add(&[untagged("ours", "linux/amd64")]).unwrap_err();
         assert!(error.to_string().contains("name a tag"), "{error}");
-        add(&staging, &[untagged("theirs", "linux/amd64"), image("v1")]).unwrap();
+        add(&[untagged("theirs", "linux/amd64"), image("v1")]).unwrap();
         assert_eq!(digests(), of(&["theirs", "v1"]));
     }
 

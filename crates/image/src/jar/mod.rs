@@ -21,7 +21,8 @@ pub use library::Library;
 use manifest::Manifest;
 use own::Application;
 pub use report::{JarLayer, JarReport};
-use zip::{Zip, ZipEntry};
+use zip::Zip;
+pub(crate) use zip::ZipEntry;
 
 use crate::{
     ImageError,

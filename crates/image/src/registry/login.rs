@@ -78,6 +78,8 @@ pub struct DockerConfig {
 struct Auth {
     auth: Option<String>,
     identitytoken: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
 }
 
 impl fmt::Debug for Auth {
@@ -130,6 +132,13 @@ impl DockerConfig {
         let auth = best_of(&self.auths, host)?.1.as_ref()?;
         if let Some(token) = auth.identitytoken.as_ref().filter(|token| !token.is_empty()) {
             return Some(Login::IdentityToken(token.clone()));
+        }
+        // Docker writes both into `auth`; others, such as secrets of Kubernetes, leave them apart.
+        if let (Some(user), Some(password)) = (&auth.username, &auth.password) {
+            return Some(Login::Password {
+                user: user.clone(),
+                password: password.clone(),
+            });
         }
         let decoded = BASE64_STANDARD.decode(auth.auth.as_ref()?).ok()?;
         let decoded = String::from_utf8(decoded).ok()?;

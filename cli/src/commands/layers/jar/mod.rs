@@ -92,7 +92,10 @@ pub(super) fn run(ui: &Ui, context: &Context, args: JarArgs) -> Result<(), Comma
     }
     let mut reports = Vec::new();
     for path in &args.jars {
-        let report = Jar::open(path)?.report(style, args.make.options(context))?;
+        let report = Jar::open(path).and_then(|jar| jar.report(style, args.make.options(context)));
+        let report = report.map_err(|error| {
+            CommandError::from(error).context(format!("cannot look at {}", path.display()))
+        })?;
         reports.push((path.display().to_string(), report));
     }
     if args.propose_index {
@@ -202,7 +205,7 @@ fn print(ui: &Ui, document: &Document) -> Result<(), CommandError> {
         }
         if jar.entry_times > 1 {
             ui.answer(format_args!(
-                "{} different entry times: unpacked by other tools, unchanged layers differ from build to build",
+                "{} different entry times, which other tools carry into layers: another time makes another layer",
                 count(jar.entry_times as u64)
             ))?;
         }
