@@ -20,10 +20,10 @@ use crate::{
     layer::{EntryMemory, ScanError, TarHash, scan_tar},
 };
 
-/// What is decompressed in one go.
-const CHUNK_BYTES: usize = 256 << 10;
+/// What is decompressed in one go: with what is done to it, it stays in the processor's caches.
+const CHUNK_BYTES: usize = 64 << 10;
 /// How far decompression may be ahead.
-const CHUNKS: usize = 8;
+const CHUNKS: usize = 6;
 /// What is read in one go.
 const READ_BYTES: usize = 128 << 10;
 

@@ -10,7 +10,7 @@ use std::{
     ops::Bound,
 };
 
-use crate::{Entry, EntryKind, Layer, layer::split_last};
+use crate::{EntryKind, Layer, layer::split_last};
 
 /// dive's numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,7 +130,7 @@ fn count_leaves<'a>(
     paths: &mut BTreeMap<InFolderOrder<'a>, Path>,
 ) {
     // The last of two entries of a path counts.
-    let mut leaves: HashMap<(&[u8], bool), Entry<'a>> = HashMap::new();
+    let mut leaves: HashMap<(&'a [u8], bool), u64> = HashMap::new();
     for entry in layer.entries() {
         let is_whiteout = entry.kind == EntryKind::Whiteout;
         let is_leaf = is_whiteout || !parents.contains(entry.path);
@@ -139,13 +139,13 @@ fn count_leaves<'a>(
         }
         match entry.kind {
             // It makes its folder, and nothing in it.
-            EntryKind::Opaque => drop(leaves.entry((entry.path, false)).or_insert(entry)),
-            _ => drop(leaves.insert((entry.path, is_whiteout), entry)),
+            EntryKind::Opaque => _ = leaves.entry((entry.path, false)).or_insert(0),
+            _ => _ = leaves.insert((entry.path, is_whiteout), entry.size_bytes()),
         }
     }
-    for ((path, is_whiteout), entry) in leaves {
+    for ((path, is_whiteout), size_bytes) in leaves {
         let bytes = match is_whiteout {
-            false => entry.size_bytes(),
+            false => size_bytes,
             true => match paths.get(&InFolderOrder(path)).and_then(|path| path.stacked) {
                 // dive gives up on a marker that hides nothing.
                 None => continue,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    EntryRef, HiddenFile, HiddenHow, Inode, InodeId, MAX_HOPS, MAX_NODES, Node, NodeId, NodeKind, Tree,
+    EntryRef, HiddenFile, HiddenHow, Inode, InodeId, Link, MAX_HOPS, MAX_NODES, Node, NodeId, NodeKind, Tree,
     TreeError,
 };
 use crate::{Entry, EntryKind, Layer, layer::split_last};
@@ -15,9 +15,9 @@ pub(super) fn merge(layers: Vec<Option<&Layer>>) -> Result<Tree<'_>, TreeError> 
     let root = Node {
         name: b"",
         parent: Tree::ROOT,
-        first_child: None,
-        next: None,
-        previous: None,
+        first_child: Link::default(),
+        next: Link::default(),
+        previous: Link::default(),
         kind: NodeKind::Folder(None),
     };
     let mut tree = Tree {
@@ -96,7 +96,7 @@ impl<'a> Tree<'a> {
                             layer: number,
                             how: HiddenHow::Opaque,
                         };
-                        while let Some(child) = self.nodes[folder.0 as usize].first_child {
+                        while let Some(child) = self.nodes[folder.0 as usize].first_child.node() {
                             self.remove(child, cause);
                         }
                     }
@@ -118,7 +118,7 @@ impl<'a> Tree<'a> {
         let kind = match entry.kind {
             EntryKind::Whiteout | EntryKind::Opaque => return Ok(()),
             EntryKind::Folder => NodeKind::Folder(Some(at)),
-            EntryKind::Symlink { target } => NodeKind::Symlink(self.new_inode(at), target),
+            EntryKind::Symlink { .. } => NodeKind::Symlink(self.new_inode(at)),
             EntryKind::HardLink { target } => match self.linked(target)? {
                 Some(kind) => kind,
                 None => NodeKind::Leaf(self.new_inode(at)),
@@ -137,7 +137,7 @@ impl<'a> Tree<'a> {
             // The root is a folder, whatever a layer says.
             match kind {
                 NodeKind::Folder(_) => self.nodes[0].kind = kind,
-                NodeKind::Leaf(inode) | NodeKind::Symlink(inode, _) => self.unlink(
+                NodeKind::Leaf(inode) | NodeKind::Symlink(inode) => self.unlink(
                     inode,
                     Cause {
                         layer: at.layer,
@@ -154,7 +154,7 @@ impl<'a> Tree<'a> {
     }
 
     /// What a hard link to `target` is; counts it as one more.
-    fn linked(&mut self, target: &'a [u8]) -> Result<Option<NodeKind<'a>>, TreeError> {
+    fn linked(&mut self, target: &'a [u8]) -> Result<Option<NodeKind>, TreeError> {
         let (folder, name) = split_last(target);
         let folder = self.folder(folder, Parents::Follow)?;
         let node = folder.and_then(|folder| self.child(folder, name));
@@ -163,7 +163,7 @@ impl<'a> Tree<'a> {
         };
         match kind {
             NodeKind::Folder(_) => Ok(None),
-            NodeKind::Leaf(inode) | NodeKind::Symlink(inode, _) => {
+            NodeKind::Leaf(inode) | NodeKind::Symlink(inode) => {
                 self.inodes[inode.0 as usize].links += 1;
                 Ok(Some(kind))
             }
@@ -171,13 +171,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Puts `kind` at a name of `folder`, over what is there.
-    fn place(
-        &mut self,
-        folder: NodeId,
-        name: &'a [u8],
-        kind: NodeKind<'a>,
-        layer: u32,
-    ) -> Result<(), TreeError> {
+    fn place(&mut self, folder: NodeId, name: &'a [u8], kind: NodeKind, layer: u32) -> Result<(), TreeError> {
         if let Some(old) = self.child(folder, name) {
             let node = &mut self.nodes[old.0 as usize];
             if let (NodeKind::Folder(_), NodeKind::Folder(_)) = (node.kind, kind) {
@@ -217,7 +211,8 @@ impl<'a> Tree<'a> {
             let kind = child.map(|child| self.nodes[child.0 as usize].kind);
             at = match (child, kind, &mut parents) {
                 (Some(child), Some(NodeKind::Folder(_)), _) => child,
-                (_, Some(NodeKind::Symlink(_, target)), parents) => {
+                (_, Some(NodeKind::Symlink(inode)), parents) => {
+                    let target = self.target(inode);
                     if let Parents::Find(declared) = parents
                         && hops == 0
                         && declared.has(&path[..path.len() - tail_length(&parts)])
@@ -246,27 +241,37 @@ impl<'a> Tree<'a> {
         Ok(Some(at))
     }
 
+    /// Where a symbolic link leads.
+    fn target(&self, inode: InodeId) -> &'a [u8] {
+        let entry = self.entry(self.inodes[inode.0 as usize].entry);
+        match entry.map(|entry| entry.kind) {
+            Some(EntryKind::Symlink { target }) => target,
+            _ => unreachable!("its entry is a symbolic link"),
+        }
+    }
+
     fn new_inode(&mut self, entry: EntryRef) -> InodeId {
         // Fewer than entries, which a layer has a limited number of, and layers fit into a manifest: far below 2^32.
         self.inodes.push(Inode { entry, links: 1 });
         InodeId((self.inodes.len() - 1) as u32)
     }
 
-    fn new_node(&mut self, parent: NodeId, name: &'a [u8], kind: NodeKind<'a>) -> Result<NodeId, TreeError> {
+    fn new_node(&mut self, parent: NodeId, name: &'a [u8], kind: NodeKind) -> Result<NodeId, TreeError> {
         if self.nodes.len() >= MAX_NODES {
             return Err(TreeError::TooLarge);
         }
         let id = NodeId(self.nodes.len() as u32);
-        let next = self.nodes[parent.0 as usize].first_child.replace(id);
-        if let Some(next) = next {
-            self.nodes[next.0 as usize].previous = Some(id);
+        let first_child = &mut self.nodes[parent.0 as usize].first_child;
+        let next = std::mem::replace(first_child, Link::to(id));
+        if let Some(next) = next.node() {
+            self.nodes[next.0 as usize].previous = Link::to(id);
         }
         self.nodes.push(Node {
             name,
             parent,
-            first_child: None,
+            first_child: Link::default(),
             next,
-            previous: None,
+            previous: Link::default(),
             kind,
         });
         self.children.insert((parent, name), id);
@@ -281,26 +286,26 @@ impl<'a> Tree<'a> {
             next,
             ..
         } = self.nodes[top.0 as usize];
-        match previous {
+        match previous.node() {
             Some(previous) => self.nodes[previous.0 as usize].next = next,
             None => self.nodes[parent.0 as usize].first_child = next,
         }
-        if let Some(next) = next {
+        if let Some(next) = next.node() {
             self.nodes[next.0 as usize].previous = previous;
         }
         let mut stack = vec![top];
         while let Some(id) = stack.pop() {
             let node = &self.nodes[id.0 as usize];
             self.children.remove(&(node.parent, node.name));
-            let mut child = node.first_child;
+            let mut child = node.first_child.node();
             let kind = node.kind;
             while let Some(id) = child {
                 stack.push(id);
-                child = self.nodes[id.0 as usize].next;
+                child = self.nodes[id.0 as usize].next.node();
             }
             match kind {
                 NodeKind::Folder(_) => {}
-                NodeKind::Leaf(inode) | NodeKind::Symlink(inode, _) => self.unlink(inode, cause),
+                NodeKind::Leaf(inode) | NodeKind::Symlink(inode) => self.unlink(inode, cause),
             }
         }
     }

@@ -8,7 +8,7 @@ mod apply;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, num::NonZero};
 
 use crate::{EntryKind, Layer, Metadata};
 
@@ -63,7 +63,7 @@ pub enum TreeError {
 
 /// As many links as Linux follows.
 const MAX_HOPS: usize = 40;
-/// Files and folders, 100 bytes each. The largest images in use have a million.
+/// Files and folders, some 80 bytes each. The largest images in use have a million.
 const MAX_NODES: usize = 16_000_000;
 
 /// A file system made of layers.
@@ -87,17 +87,31 @@ pub struct NodeId(u32);
 struct Node<'a> {
     name: &'a [u8],
     parent: NodeId,
-    first_child: Option<NodeId>,
-    next: Option<NodeId>,
-    previous: Option<NodeId>,
-    kind: NodeKind<'a>,
+    first_child: Link,
+    next: Link,
+    previous: Link,
+    kind: NodeKind,
+}
+
+/// Another node, which is never the root, or none.
+#[derive(Debug, Clone, Copy, Default)]
+struct Link(Option<NonZero<u32>>);
+
+impl Link {
+    fn to(NodeId(number): NodeId) -> Self {
+        Link(NonZero::new(number))
+    }
+
+    fn node(self) -> Option<NodeId> {
+        self.0.map(|number| NodeId(number.get()))
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
-enum NodeKind<'a> {
+enum NodeKind {
     /// Nobody may have said that it is there.
     Folder(Option<EntryRef>),
-    Symlink(InodeId, &'a [u8]),
+    Symlink(InodeId),
     Leaf(InodeId),
 }
 
@@ -156,7 +170,7 @@ impl<'a> Tree<'a> {
         let node = &self.nodes[id.0 as usize];
         let (origin, links) = match node.kind {
             NodeKind::Folder(entry) => (entry, 1),
-            NodeKind::Symlink(inode, _) | NodeKind::Leaf(inode) => {
+            NodeKind::Symlink(inode) | NodeKind::Leaf(inode) => {
                 let inode = &self.inodes[inode.0 as usize];
                 (Some(inode.entry), inode.links)
             }
@@ -181,10 +195,10 @@ impl<'a> Tree<'a> {
     /// What is in a folder, sorted by name.
     pub fn children(&self, folder: NodeId) -> Vec<NodeId> {
         let mut children = Vec::new();
-        let mut next = self.nodes[folder.0 as usize].first_child;
+        let mut next = self.nodes[folder.0 as usize].first_child.node();
         while let Some(child) = next {
             children.push(child);
-            next = self.nodes[child.0 as usize].next;
+            next = self.nodes[child.0 as usize].next.node();
         }
         children.sort_unstable_by_key(|child| self.nodes[child.0 as usize].name);
         children

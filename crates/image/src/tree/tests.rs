@@ -13,6 +13,12 @@ fn layer(tar: TarMaker) -> Layer {
     scan(&tar.finish())
 }
 
+#[test]
+fn a_node_takes_few_bytes() {
+    assert_eq!(size_of::<Node<'_>>(), 48);
+    assert_eq!(size_of::<Inode>(), 12);
+}
+
 fn merge(layers: &[Layer]) -> Tree<'_> {
     Tree::merge(layers.iter().map(Some)).unwrap()
 }
