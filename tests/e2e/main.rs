@@ -21,6 +21,7 @@ mod deps;
 mod interruption;
 mod layers;
 mod layers_build;
+mod layers_engine;
 mod layers_hostile;
 mod layers_html;
 mod layers_metrics;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use reqwest::StatusCode;
+use serde::Deserialize;
 
 use super::archive::{Archive, unwritten};
 use crate::ImageError;
@@ -18,6 +19,8 @@ use crate::ImageError;
 const POLL: Duration = Duration::from_millis(100);
 /// The digits of an image's ID.
 const ID_DIGITS: usize = 64;
+/// Longer than any reason a daemon gives for not doing something.
+const MAX_REFUSAL_BYTES: usize = 64 << 10;
 
 /// Saves `name` into a temporary file, which lives as long as the archive is open.
 pub(super) fn save(socket: &Path, name: &str, interrupt: &AtomicBool) -> Result<Archive, ImageError> {
@@ -32,23 +35,20 @@ pub(super) fn save(socket: &Path, name: &str, interrupt: &AtomicBool) -> Result<
         runtime.block_on(saving).ok_or(ImageError::Interrupted)?
     };
     let tagged = with_tag(name);
-    let mut status = ask(&tagged)?;
+    let mut answer = ask(&tagged)?;
     // As with Docker itself, the beginning of an ID is one where it is no name.
-    if status == StatusCode::NOT_FOUND && tagged != name && is_hexadecimal(name) {
-        status = ask(name)?;
+    if answer == Answer::Missing && tagged != name && is_hexadecimal(name) {
+        answer = ask(name)?;
     }
-    match status.as_u16() {
-        200 => {}
-        404 => {
+    match answer {
+        Answer::Saved => {}
+        Answer::Missing => {
             return Err(ImageError::missing(
                 format!("the image {name}"),
                 "the Docker daemon",
             ));
         }
-        _ => {
-            let answer = io::Error::other(format!("it answers {status}"));
-            return Err(out_of_reach(socket, answer));
-        }
+        Answer::Refused(why) => return Err(out_of_reach(socket, io::Error::other(why))),
     }
     file.rewind().map_err(|source| unwritten(&what, source))?;
     Archive::from_file(what, file)
@@ -86,18 +86,46 @@ async fn until_interrupted<T>(future: impl Future<Output = T>, interrupt: &Atomi
     None
 }
 
-async fn download(socket: &Path, name: &str, what: &str, file: &mut File) -> Result<StatusCode, ImageError> {
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Saved,
+    Missing,
+    /// In the daemon's words.
+    Refused(String),
+}
+
+/// What a daemon says when it does not do what it is asked for.
+#[derive(Deserialize)]
+struct Refusal {
+    message: String,
+}
+
+async fn download(socket: &Path, name: &str, what: &str, file: &mut File) -> Result<Answer, ImageError> {
     let failed = |error: reqwest::Error| out_of_reach(socket, io::Error::other(error));
     let client = reqwest::Client::builder().unix_socket(socket).build();
     let mut url = url::Url::parse("http://localhost/images/get").expect("it is a URL");
     url.query_pairs_mut().append_pair("names", name);
     let mut response = client.map_err(failed)?.get(url).send().await.map_err(failed)?;
-    if response.status().is_success() {
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            file.write_all(&chunk).map_err(|source| unwritten(what, source))?;
+    let status = response.status();
+    match status {
+        StatusCode::OK => {
+            while let Some(chunk) = response.chunk().await.map_err(failed)? {
+                file.write_all(&chunk).map_err(|source| unwritten(what, source))?;
+            }
+            return Ok(Answer::Saved);
         }
+        StatusCode::NOT_FOUND => return Ok(Answer::Missing),
+        _ => {}
     }
-    Ok(response.status())
+    let mut refusal = Vec::new();
+    while refusal.len() < MAX_REFUSAL_BYTES
+        && let Some(chunk) = response.chunk().await.map_err(failed)?
+    {
+        refusal.extend_from_slice(&chunk);
+    }
+    let message = serde_json::from_slice(&refusal).map(|Refusal { message }| format!(": {message}"));
+    let message = message.unwrap_or_default();
+    Ok(Answer::Refused(format!("it answers {status}{message}")))
 }
 
 #[cfg(test)]

@@ -26,11 +26,14 @@ fn an_image_of_the_daemon_is_what_it_saves() {
             let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
             let asked = lines.next().unwrap();
             lines.take_while(|line| !line.is_empty()).for_each(drop);
-            let (status, body) =
-                match asked.contains("/images/get?names=app%3Av1 ") || asked.contains("=abc ") {
-                    true => ("200 OK", &saved[..]),
-                    false => ("404 Not Found", &b"{}"[..]),
-                };
+            let (_, names) = asked.split_once("/images/get?names=").unwrap();
+            let (status, body) = match names.split_once(' ').unwrap().0 {
+                "app%3Av1" | "app%3Alatest" | "0123abcd" => ("200 OK", &saved[..]),
+                // The images of all its tags.
+                "app" => ("200 OK", &b"several"[..]),
+                "APP%3Av1" => ("500 Internal Server Error", &b"{\"message\":\"no capitals\"}"[..]),
+                _ => ("404 Not Found", &b"{}"[..]),
+            };
             let head = format!(
                 "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                 body.len()
@@ -43,9 +46,13 @@ fn an_image_of_the_daemon_is_what_it_saves() {
         ..access()
     };
     let open = |name: &str| open_source(&format!("docker-daemon:{name}").parse().unwrap(), &access);
-    assert!(open("abc").is_ok(), "the beginning of an ID");
-    let image = open("app:v1").unwrap().load_image(&Platform::native()).unwrap();
-    assert_eq!(image.layers[0].diff_id, DiffId::of(&tar));
+    for name in ["app:v1", "app", "0123abcd"] {
+        let image = open(name).unwrap().load_image(&Platform::native()).unwrap();
+        assert_eq!(image.layers[0].diff_id, DiffId::of(&tar), "{name}");
+    }
+    let refused = open("APP:v1").unwrap_err();
+    let why = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(why.ends_with("500 Internal Server Error: no capitals"), "{why}");
     assert!(matches!(open("no:v1"), Err(ImageError::Missing { .. })));
     let stopped = Access {
         interrupt: Arc::new(AtomicBool::new(true)),
@@ -58,5 +65,5 @@ fn an_image_of_the_daemon_is_what_it_saves() {
         ..access.clone()
     };
     let error = open_source(&"docker-daemon:app:v1".parse().unwrap(), &nobody).unwrap_err();
-    assert!(matches!(error, ImageError::Daemon { .. }), "{error}");
+    assert!(matches!(error, ImageError::Unavailable { .. }), "{error}");
 }
