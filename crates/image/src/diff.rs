@@ -1,11 +1,16 @@
 //! Two images compared: their file systems path by path, and their layers one by one.
 
+use std::ops::ControlFlow;
+
 use serde_json::Value;
 
 use crate::{
-    BlobDigest, Entry, EntryKind, FoundNode, Image, ImageError, Layer, LoadedImage, Metadata, NodeId,
-    StoredLayer, Tree, manifest::parse,
+    BlobDigest, Entry, EntryKind, FoundNode, Image, ImageError, Layer, LoadedImage, Metadata, StoredLayer,
+    Tree, manifest::parse,
 };
+
+/// The most that the paths of what differs may take. The largest images in use have 100 MB of paths.
+const MAX_PATH_BYTES: u64 = 1 << 30;
 
 /// What is not looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,7 +40,7 @@ pub struct Comparison {
 impl Comparison {
     /// Compares all there is to compare.
     pub fn of(old: &LoadedImage, new: &LoadedImage, ignore: Ignore) -> Result<Self, ImageError> {
-        let changes = compare_trees(&old.tree()?, &new.tree()?, ignore);
+        let changes = compare_trees(&old.tree()?, &new.tree()?, ignore, MAX_PATH_BYTES)?;
         let layers = compare_layers(old, new, ignore);
         let is_config_same = are_configs_same(&old.image, &new.image, ignore)?;
         let is_same = match ignore == Ignore::default() {
@@ -159,69 +164,48 @@ fn comparable_config(image: &Image, ignore: Ignore) -> Result<Value, ImageError>
     Ok(config)
 }
 
-/// Compares two file systems, path by path.
-pub fn compare_trees(old: &Tree<'_>, new: &Tree<'_>, ignore: Ignore) -> Vec<Change> {
+/// Compares two file systems, path by path. The paths of what differs may take so many bytes.
+fn compare_trees(
+    old: &Tree<'_>,
+    new: &Tree<'_>,
+    ignore: Ignore,
+    max_path_bytes: u64,
+) -> Result<Vec<Change>, ImageError> {
     let mut changes = Vec::new();
-    let mut stack = vec![(Some(Tree::ROOT), Some(Tree::ROOT), Vec::new())];
-    while let Some((old_id, new_id, path)) = stack.pop() {
+    let mut path_bytes = 0;
+    let walked = old.walk_both(new, |path, (old_id, new_id)| {
         let old_node = old_id.map(|id| old.node(id));
         let new_node = new_id.map(|id| new.node(id));
         let kind = match (&old_node, &new_node) {
-            (None, _) => Some(ChangeKind::Added),
-            (_, None) => Some(ChangeKind::Removed),
-            (Some(old), Some(new)) => {
-                let differences = differences(old, new, ignore);
-                (!differences.is_empty()).then_some(ChangeKind::Changed(differences))
-            }
+            (None, _) => ChangeKind::Added,
+            (_, None) => ChangeKind::Removed,
+            (Some(old), Some(new)) => match differences(old, new, ignore) {
+                differences if differences.is_empty() => return ControlFlow::Continue(()),
+                differences => ChangeKind::Changed(differences),
+            },
         };
-        let bytes = |node: &Option<FoundNode<'_>>| match node.map(|node| node.kind) {
+        let bytes = |node: Option<FoundNode<'_>>| match node.map(|node| node.kind) {
             Some(EntryKind::File { size_bytes, .. }) => size_bytes,
             _ => 0,
         };
-        if let Some(kind) = kind {
-            changes.push(Change {
-                path: path.clone(),
-                old_bytes: bytes(&old_node),
-                new_bytes: bytes(&new_node),
-                kind,
-            });
+        path_bytes += path.len() as u64;
+        if path_bytes > max_path_bytes {
+            return ControlFlow::Break(());
         }
-        let children = |tree: &Tree<'_>, id: Option<NodeId>| id.map_or_else(Vec::new, |id| tree.children(id));
-        let pairs = pair(old, children(old, old_id), new, children(new, new_id));
-        // The stack gives back the last first.
-        for (old_id, new_id) in pairs.into_iter().rev() {
-            let name = match (old_id, new_id) {
-                (Some(id), _) => old.node(id).name,
-                (None, Some(id)) => new.node(id).name,
-                (None, None) => continue,
-            };
-            let separator: &[u8] = if path.is_empty() { b"" } else { b"/" };
-            stack.push((old_id, new_id, [&path, separator, name].concat()));
+        changes.push(Change {
+            path: path.to_vec(),
+            old_bytes: bytes(old_node),
+            new_bytes: bytes(new_node),
+            kind,
+        });
+        ControlFlow::Continue(())
+    });
+    match walked {
+        ControlFlow::Continue(()) => Ok(changes),
+        ControlFlow::Break(()) => {
+            let limit = format!("{} MiB for all paths that differ", max_path_bytes >> 20);
+            Err(ImageError::too_large("the comparison", limit))
         }
-    }
-    changes
-}
-
-/// Two sorted lists as pairs of one name.
-fn pair(
-    old: &Tree<'_>,
-    old_ids: Vec<NodeId>,
-    new: &Tree<'_>,
-    new_ids: Vec<NodeId>,
-) -> Vec<(Option<NodeId>, Option<NodeId>)> {
-    let mut pairs = Vec::with_capacity(old_ids.len().max(new_ids.len()));
-    let (mut olds, mut news) = (old_ids.into_iter().peekable(), new_ids.into_iter().peekable());
-    loop {
-        let order = match (olds.peek(), news.peek()) {
-            (None, None) => return pairs,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some(&a), Some(&b)) => old.node(a).name.cmp(new.node(b).name),
-        };
-        pairs.push((
-            if order.is_le() { olds.next() } else { None },
-            if order.is_ge() { news.next() } else { None },
-        ));
     }
 }
 
@@ -326,7 +310,7 @@ mod tests {
             Tree::merge([Some(&old)]).unwrap(),
             Tree::merge([Some(&new)]).unwrap(),
         );
-        let changes = compare_trees(&old, &new, ignore).into_iter();
+        let changes = compare_trees(&old, &new, ignore, u64::MAX).unwrap().into_iter();
         changes
             .map(|change| {
                 let path = String::from_utf8(change.path).unwrap();
@@ -395,6 +379,27 @@ mod tests {
         let new = TarMaker::new().file("a", b"1").file("b", b"1");
         let changes = compare(old, new, Ignore::default());
         assert_eq!(changes, ["a Changed([Links]) 1 1", "b Changed([Links]) 1 1"]);
+    }
+
+    #[test]
+    fn more_changes_than_fit_are_refused() {
+        let content = crate::ContentId::of(b"");
+        let file = EntryKind::File {
+            size_bytes: 0,
+            content,
+        };
+        let layer = crate::testing::below_a_deep_link(1000, file);
+        let [all, nothing] = [Some(&layer), None].map(|layer| Tree::merge([layer]).unwrap());
+        let compare = |old, new| compare_trees(old, new, Ignore::default(), 4_000_000);
+        assert!(matches!(
+            compare(&nothing, &all),
+            Err(ImageError::TooLarge { .. })
+        ));
+        assert!(matches!(
+            compare(&all, &nothing),
+            Err(ImageError::TooLarge { .. })
+        ));
+        assert_eq!(compare(&all, &all).unwrap(), []);
     }
 
     #[test]

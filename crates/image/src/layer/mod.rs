@@ -10,7 +10,7 @@ mod scan;
 
 pub(crate) use build::{EntryMemory, Full, LayerBuilder};
 pub(crate) use encode::FORMAT;
-pub(crate) use path::{clean_path, split_last};
+pub(crate) use path::{MAX_PATH_BYTES, clean_path, split_last};
 pub(crate) use scan::{ScanError, TarHash, hash_attributes, scan_tar};
 
 use crate::{ContentId, DiffId, tar};

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// The longest path that Linux opens.
-pub(super) const MAX_PATH_BYTES: usize = 4096;
+pub(crate) const MAX_PATH_BYTES: usize = 4096;
 
 /// Why a path cannot be one in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
