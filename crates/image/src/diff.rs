@@ -1,12 +1,12 @@
 //! Two images compared: their file systems path by path, and their layers one by one.
 
-use std::ops::ControlFlow;
+use std::{collections::HashMap, ops::ControlFlow};
 
 use serde_json::Value;
 
 use crate::{
-    BlobDigest, Entry, EntryKind, FoundNode, Image, ImageError, Layer, LoadedImage, Metadata, StoredLayer,
-    Tree, manifest::parse,
+    BlobDigest, Entry, EntryKind, EntryRef, FoundNode, Image, ImageError, Layer, LoadedImage, Metadata,
+    StoredLayer, Tree, manifest::parse,
 };
 
 /// The most that the paths of what differs may take. The largest images in use have 100 MB of paths.
@@ -96,7 +96,7 @@ pub enum Difference {
     Target,
     /// The number of a device.
     Device,
-    /// How many names the file has.
+    /// How many names the file has, or which.
     Links,
     /// Permission bits.
     Mode,
@@ -171,6 +171,7 @@ fn compare_trees(
     ignore: Ignore,
     max_path_bytes: u64,
 ) -> Result<Vec<Change>, ImageError> {
+    let files = SameFiles::of(old, new);
     let mut changes = Vec::new();
     let mut path_bytes = 0;
     let walked = old.walk_both(new, |path, (old_id, new_id)| {
@@ -179,7 +180,7 @@ fn compare_trees(
         let kind = match (&old_node, &new_node) {
             (None, _) => ChangeKind::Added,
             (_, None) => ChangeKind::Removed,
-            (Some(old), Some(new)) => match differences(old, new, ignore) {
+            (Some(old), Some(new)) => match differences(old, new, &files, ignore) {
                 differences if differences.is_empty() => return ControlFlow::Continue(()),
                 differences => ChangeKind::Changed(differences),
             },
@@ -209,7 +210,56 @@ fn compare_trees(
     }
 }
 
-fn differences(old: &FoundNode<'_>, new: &FoundNode<'_>, ignore: Ignore) -> Vec<Difference> {
+/// Of files of several names: which of the one tree is which of the other, nothing where their names lead to different ones.
+#[derive(Default)]
+struct SameFiles {
+    of_old: HashMap<EntryRef, Option<EntryRef>>,
+    of_new: HashMap<EntryRef, Option<EntryRef>>,
+}
+
+impl SameFiles {
+    fn of(old: &Tree<'_>, new: &Tree<'_>) -> Self {
+        let mut files = SameFiles::default();
+        if !old.has_hard_links() || !new.has_hard_links() {
+            return files;
+        }
+        let _: ControlFlow<()> = old.walk_both(new, |_, both| {
+            if let (Some(old_id), Some(new_id)) = both
+                && let (old, new) = (old.node(old_id), new.node(new_id))
+                && old.links > 1
+                && new.links > 1
+                && let (Some(old), Some(new)) = (old.origin, new.origin)
+            {
+                let note = |known: &mut HashMap<_, _>, one, other| {
+                    let known = known.entry(one).or_insert(Some(other));
+                    *known = known.filter(|&known| known == other);
+                };
+                note(&mut files.of_old, old, new);
+                note(&mut files.of_new, new, old);
+            }
+            ControlFlow::Continue(())
+        });
+        files
+    }
+
+    /// Whether the files that a path of both leads to have the same names, as far as both trees have these.
+    fn have_same_names(&self, old: &FoundNode<'_>, new: &FoundNode<'_>) -> bool {
+        let is_known = |known: &HashMap<_, _>, one: Option<EntryRef>, other: Option<EntryRef>| {
+            one.and_then(|one| known.get(&one).copied().flatten()) == other
+        };
+        old.links == new.links
+            && (old.links == 1
+                || is_known(&self.of_old, old.origin, new.origin)
+                    && is_known(&self.of_new, new.origin, old.origin))
+    }
+}
+
+fn differences(
+    old: &FoundNode<'_>,
+    new: &FoundNode<'_>,
+    files: &SameFiles,
+    ignore: Ignore,
+) -> Vec<Difference> {
     let difference = match (old.kind, new.kind) {
         (a, b) if std::mem::discriminant(&a) != std::mem::discriminant(&b) => return vec![Difference::Type],
         (a, b) if a == b => None,
@@ -218,7 +268,7 @@ fn differences(old: &FoundNode<'_>, new: &FoundNode<'_>, ignore: Ignore) -> Vec<
         _ => Some(Difference::Device),
     };
     let mut found: Vec<_> = difference.into_iter().collect();
-    if old.links != new.links {
+    if !files.have_same_names(old, new) {
         found.push(Difference::Links);
     }
     // A folder that no entry makes has no times and owners to compare.
@@ -379,6 +429,38 @@ mod tests {
         let new = TarMaker::new().file("a", b"1").file("b", b"1");
         let changes = compare(old, new, Ignore::default());
         assert_eq!(changes, ["a Changed([Links]) 1 1", "b Changed([Links]) 1 1"]);
+    }
+
+    #[test]
+    fn files_of_as_many_names_are_the_same_when_these_are() {
+        let pairs = |[a, b, c, d]: [&str; 4]| {
+            let tar = TarMaker::new().file(a, b"1").hard_link(b, a);
+            tar.file(c, b"1").hard_link(d, c)
+        };
+        let old = || pairs(["a", "b", "c", "d"]);
+        assert_eq!(
+            compare(old(), pairs(["d", "c", "b", "a"]), Ignore::default()),
+            [""; 0]
+        );
+        assert_eq!(
+            compare(old(), pairs(["a", "c", "b", "d"]), Ignore::default()),
+            ["a", "b", "c", "d"].map(|name| format!("{name} Changed([Links]) 1 1"))
+        );
+        assert_eq!(
+            compare(old(), pairs(["a", "e", "c", "d"]), Ignore::default()),
+            ["b Removed 1 0", "e Added 0 1"]
+        );
+        // Two files lost a name each, and what is left of them is one.
+        let one = TarMaker::new().file("a", b"1").hard_link("c", "a");
+        assert_eq!(
+            compare(old(), one, Ignore::default()),
+            [
+                "a Changed([Links]) 1 1",
+                "b Removed 1 0",
+                "c Changed([Links]) 1 1",
+                "d Removed 1 0"
+            ]
+        );
     }
 
     #[test]

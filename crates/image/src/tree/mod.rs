@@ -166,6 +166,11 @@ impl<'a> Tree<'a> {
         self.path_bytes
     }
 
+    /// Whether two paths lead to one file anywhere.
+    pub(crate) fn has_hard_links(&self) -> bool {
+        self.inodes.iter().any(|inode| inode.links > 1)
+    }
+
     fn name(&self, id: NodeId) -> &'a [u8] {
         self.nodes[id.0 as usize].name
     }
