@@ -22,7 +22,7 @@ mod view;
 pub use build::{PlannedBuild, build_plan, measure_plan};
 pub use ignored::{IgnoreRule, ignore_rules};
 pub use layers::plan_layers;
-pub use places::{Place, places};
+pub use places::{Place, all_places, places};
 
 use crate::{ContentId, Metadata, build::Times};
 
