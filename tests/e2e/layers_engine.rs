@@ -8,14 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use headstart_testkit::{ChildGuard, Headstart, TestEnv, skipped};
+use headstart_testkit::{ChildGuard, Headstart, TestEnv, is_root, skipped};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    layers_build::{is_root, program_files},
     machine,
-    support::{has_programs, run_program},
+    support::{has_programs, program_files, run_program},
 };
 
 /// Longer than any engine takes to start or to stop.

@@ -9,10 +9,11 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 
 use crate::{
-    Access, BlobDigest, DiffId, Image, ImageError, Layer, LayerBlob, LoadedImage, NoCache, NoCredentials,
-    Platform, ReadOptions, Reference, Registries, RegistryOptions, Silent, Source,
+    Access, BlobDigest, ContentId, DiffId, Entry, EntryKind, Image, ImageError, Layer, LayerBlob,
+    LoadedImage, Metadata, NoCache, NoCredentials, Platform, ReadOptions, Reference, Registries,
+    RegistryOptions, Silent, Source,
     decompress::decompress,
-    layer::{EntryMemory, ScanError, TarHash, scan_tar},
+    layer::{EntryMemory, LayerBuilder, ScanError, TarHash, scan_tar},
     open_source, read_images,
 };
 
@@ -164,6 +165,32 @@ pub(crate) fn try_scan(tar: &[u8]) -> Result<Layer, ScanError> {
 /// The layer that a tar is.
 pub(crate) fn scan(tar: &[u8]) -> Layer {
     try_scan(tar).unwrap()
+}
+
+/// A layer with a file and so many more entries, in a folder whose path is nearly as long as paths may be; it names them
+/// through a link, so that it is small itself.
+pub(crate) fn below_a_deep_link(entries: u32, kind: EntryKind<'_>) -> Layer {
+    let deep = vec!["d".repeat(250); 16].join("/");
+    let mut builder = LayerBuilder::default();
+    let mut push = |path: &str, kind| {
+        let (path, meta) = (path.as_bytes(), Metadata::default());
+        builder.push(&Entry { path, kind, meta }).unwrap();
+    };
+    push(&deep, EntryKind::Folder);
+    let target = deep.as_bytes();
+    push("l", EntryKind::Symlink { target });
+    let content = ContentId::of(b"");
+    push(
+        "l/0",
+        EntryKind::File {
+            size_bytes: 0,
+            content,
+        },
+    );
+    for number in 1..=entries {
+        push(&format!("l/{number}"), kind);
+    }
+    builder.finish(DiffId::of(b""), 0)
 }
 
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Whether two file systems are the same, path by path.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{collections::HashMap, ops::ControlFlow};
 
 use super::files::Times;
 use crate::{EntryKind, EntryRef, FoundNode, Metadata, NodeId, Tree};
@@ -22,32 +22,17 @@ pub(crate) fn first_difference(expected: &Tree<'_>, actual: &Tree<'_>, times: Ti
         pairs: HashMap::new(),
         taken: HashMap::new(),
     };
-    let mut stack = vec![(Vec::new(), Tree::ROOT, Tree::ROOT)];
-    while let Some((path, left, right)) = stack.pop() {
-        if let Some(difference) = comparison.differ(left, right) {
-            return Some(told(&path, difference));
-        }
-        let children = |tree: &Tree<'_>, folder| -> HashMap<Vec<u8>, NodeId> {
-            let children = tree.children(folder).into_iter();
-            children
-                .map(|child| (tree.node(child).name.to_vec(), child))
-                .collect()
+    let walked = expected.walk_both(actual, |path, both| {
+        let difference = match both {
+            (Some(left), Some(right)) => comparison.differ(left, right),
+            (Some(_), None) => Some("is missing".to_owned()),
+            (None, _) => Some("is there and should not be".to_owned()),
         };
-        let (left, right) = (children(expected, left), children(actual, right));
-        let names: BTreeSet<_> = left.keys().chain(right.keys()).collect();
-        for name in names.into_iter().rev() {
-            let child = match path.is_empty() {
-                true => name.clone(),
-                false => [&path[..], b"/", name].concat(),
-            };
-            match (left.get(name), right.get(name)) {
-                (Some(&left), Some(&right)) => stack.push((child, left, right)),
-                (Some(_), None) => return Some(told(&child, "is missing".to_owned())),
-                (None, _) => return Some(told(&child, "is there and should not be".to_owned())),
-            }
-        }
-    }
-    None
+        difference.map_or(ControlFlow::Continue(()), |difference| {
+            ControlFlow::Break(told(path, difference))
+        })
+    });
+    walked.break_value()
 }
 
 fn told(path: &[u8], difference: String) -> Difference {

@@ -6,7 +6,8 @@ mod trees;
 
 use documents::{are_configs_same, are_documents_same};
 pub use layers::{LayerRelation, compare_layers};
-pub use trees::{Change, ChangeKind, Difference, compare_trees};
+pub use trees::{Change, ChangeKind, Difference};
+use trees::{MAX_PATH_BYTES, compare_trees};
 
 use crate::{ImageError, LoadedImage};
 
@@ -38,7 +39,7 @@ pub struct Comparison {
 impl Comparison {
     /// Compares all there is to compare.
     pub fn of(old: &LoadedImage, new: &LoadedImage, ignore: Ignore) -> Result<Self, ImageError> {
-        let changes = compare_trees(&old.tree()?, &new.tree()?, ignore);
+        let changes = compare_trees(&old.tree()?, &new.tree()?, ignore, MAX_PATH_BYTES)?;
         let layers = compare_layers(old, new, ignore);
         let is_config_same = are_configs_same(&old.image, &new.image, ignore)?;
         let is_same = match ignore == Ignore::default() {

@@ -1,7 +1,12 @@
 //! Two file systems, path by path.
 
+use std::{collections::HashMap, ops::ControlFlow};
+
 use super::Ignore;
-use crate::{EntryKind, FoundNode, Metadata, NodeId, Tree};
+use crate::{EntryKind, EntryRef, FoundNode, ImageError, Metadata, Tree};
+
+/// The most that the paths of what differs may take. The largest images in use have 100 MB of paths.
+pub(super) const MAX_PATH_BYTES: u64 = 1 << 30;
 
 /// A path that is not the same in both images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +43,7 @@ pub enum Difference {
     Target,
     /// The number of a device.
     Device,
-    /// How many names the file has.
+    /// How many names the file has, or which.
     Links,
     /// Permission bits.
     Mode,
@@ -50,73 +55,102 @@ pub enum Difference {
     Attributes,
 }
 
-/// Compares two file systems, path by path.
-pub fn compare_trees(old: &Tree<'_>, new: &Tree<'_>, ignore: Ignore) -> Vec<Change> {
+/// Compares two file systems, path by path. The paths of what differs may take so many bytes.
+pub(super) fn compare_trees(
+    old: &Tree<'_>,
+    new: &Tree<'_>,
+    ignore: Ignore,
+    max_path_bytes: u64,
+) -> Result<Vec<Change>, ImageError> {
+    let files = SameFiles::of(old, new);
     let mut changes = Vec::new();
-    let mut stack = vec![(Some(Tree::ROOT), Some(Tree::ROOT), Vec::new())];
-    while let Some((old_id, new_id, path)) = stack.pop() {
+    let mut path_bytes = 0;
+    let walked = old.walk_both(new, |path, (old_id, new_id)| {
         let old_node = old_id.map(|id| old.node(id));
         let new_node = new_id.map(|id| new.node(id));
         let kind = match (&old_node, &new_node) {
-            (None, _) => Some(ChangeKind::Added),
-            (_, None) => Some(ChangeKind::Removed),
-            (Some(old), Some(new)) => {
-                let differences = differences(old, new, ignore);
-                (!differences.is_empty()).then_some(ChangeKind::Changed(differences))
-            }
+            (None, _) => ChangeKind::Added,
+            (_, None) => ChangeKind::Removed,
+            (Some(old), Some(new)) => match differences(old, new, &files, ignore) {
+                differences if differences.is_empty() => return ControlFlow::Continue(()),
+                differences => ChangeKind::Changed(differences),
+            },
         };
-        let bytes = |node: &Option<FoundNode<'_>>| match node.map(|node| node.kind) {
+        let bytes = |node: Option<FoundNode<'_>>| match node.map(|node| node.kind) {
             Some(EntryKind::File { size_bytes, .. }) => size_bytes,
             _ => 0,
         };
-        if let Some(kind) = kind {
-            changes.push(Change {
-                path: path.clone(),
-                old_bytes: bytes(&old_node),
-                new_bytes: bytes(&new_node),
-                kind,
-            });
+        path_bytes += path.len() as u64;
+        if path_bytes > max_path_bytes {
+            return ControlFlow::Break(());
         }
-        let children = |tree: &Tree<'_>, id: Option<NodeId>| id.map_or_else(Vec::new, |id| tree.children(id));
-        let pairs = pair(old, children(old, old_id), new, children(new, new_id));
-        // The stack gives back the last first.
-        for (old_id, new_id) in pairs.into_iter().rev() {
-            let name = match (old_id, new_id) {
-                (Some(id), _) => old.node(id).name,
-                (None, Some(id)) => new.node(id).name,
-                (None, None) => continue,
-            };
-            let separator: &[u8] = if path.is_empty() { b"" } else { b"/" };
-            stack.push((old_id, new_id, [&path, separator, name].concat()));
+        changes.push(Change {
+            path: path.to_vec(),
+            old_bytes: bytes(old_node),
+            new_bytes: bytes(new_node),
+            kind,
+        });
+        ControlFlow::Continue(())
+    });
+    match walked {
+        ControlFlow::Continue(()) => Ok(changes),
+        ControlFlow::Break(()) => {
+            let limit = format!("{} MiB for all paths that differ", max_path_bytes >> 20);
+            Err(ImageError::too_large("the comparison", limit))
         }
     }
-    changes
 }
 
-/// Two sorted lists as pairs of one name.
-fn pair(
-    old: &Tree<'_>,
-    old_ids: Vec<NodeId>,
-    new: &Tree<'_>,
-    new_ids: Vec<NodeId>,
-) -> Vec<(Option<NodeId>, Option<NodeId>)> {
-    let mut pairs = Vec::with_capacity(old_ids.len().max(new_ids.len()));
-    let (mut olds, mut news) = (old_ids.into_iter().peekable(), new_ids.into_iter().peekable());
-    loop {
-        let order = match (olds.peek(), news.peek()) {
-            (None, None) => return pairs,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some(&a), Some(&b)) => old.node(a).name.cmp(new.node(b).name),
+/// Of files of several names: which of the one tree is which of the other, nothing where their names lead to different ones.
+#[derive(Default)]
+struct SameFiles {
+    of_old: HashMap<EntryRef, Option<EntryRef>>,
+    of_new: HashMap<EntryRef, Option<EntryRef>>,
+}
+
+impl SameFiles {
+    fn of(old: &Tree<'_>, new: &Tree<'_>) -> Self {
+        let mut files = SameFiles::default();
+        if !old.has_hard_links() || !new.has_hard_links() {
+            return files;
+        }
+        let _: ControlFlow<()> = old.walk_both(new, |_, both| {
+            if let (Some(old_id), Some(new_id)) = both
+                && let (old, new) = (old.node(old_id), new.node(new_id))
+                && old.links > 1
+                && new.links > 1
+                && let (Some(old), Some(new)) = (old.origin, new.origin)
+            {
+                let note = |known: &mut HashMap<_, _>, one, other| {
+                    let known = known.entry(one).or_insert(Some(other));
+                    *known = known.filter(|&known| known == other);
+                };
+                note(&mut files.of_old, old, new);
+                note(&mut files.of_new, new, old);
+            }
+            ControlFlow::Continue(())
+        });
+        files
+    }
+
+    /// Whether the files that a path of both leads to have the same names, as far as both trees have these.
+    fn have_same_names(&self, old: &FoundNode<'_>, new: &FoundNode<'_>) -> bool {
+        let is_known = |known: &HashMap<_, _>, one: Option<EntryRef>, other: Option<EntryRef>| {
+            one.and_then(|one| known.get(&one).copied().flatten()) == other
         };
-        pairs.push((
-            if order.is_le() { olds.next() } else { None },
-            if order.is_ge() { news.next() } else { None },
-        ));
+        old.links == new.links
+            && (old.links == 1
+                || is_known(&self.of_old, old.origin, new.origin)
+                    && is_known(&self.of_new, new.origin, old.origin))
     }
 }
 
-fn differences(old: &FoundNode<'_>, new: &FoundNode<'_>, ignore: Ignore) -> Vec<Difference> {
+fn differences(
+    old: &FoundNode<'_>,
+    new: &FoundNode<'_>,
+    files: &SameFiles,
+    ignore: Ignore,
+) -> Vec<Difference> {
     let difference = match (old.kind, new.kind) {
         (a, b) if std::mem::discriminant(&a) != std::mem::discriminant(&b) => return vec![Difference::Type],
         (a, b) if a == b => None,
@@ -125,7 +159,7 @@ fn differences(old: &FoundNode<'_>, new: &FoundNode<'_>, ignore: Ignore) -> Vec<
         _ => Some(Difference::Device),
     };
     let mut found: Vec<_> = difference.into_iter().collect();
-    if old.links != new.links {
+    if !files.have_same_names(old, new) {
         found.push(Difference::Links);
     }
     // A folder that no entry makes has no times and owners to compare.
@@ -156,7 +190,7 @@ mod tests {
             Tree::merge([Some(&old)]).unwrap(),
             Tree::merge([Some(&new)]).unwrap(),
         );
-        let changes = compare_trees(&old, &new, ignore).into_iter();
+        let changes = compare_trees(&old, &new, ignore, u64::MAX).unwrap().into_iter();
         changes
             .map(|change| {
                 let path = String::from_utf8(change.path).unwrap();
@@ -225,5 +259,57 @@ mod tests {
         let new = TarMaker::new().file("a", b"1").file("b", b"1");
         let changes = compare(old, new, Ignore::default());
         assert_eq!(changes, ["a Changed([Links]) 1 1", "b Changed([Links]) 1 1"]);
+    }
+    #[test]
+    fn files_of_as_many_names_are_the_same_when_these_are() {
+        let pairs = |[a, b, c, d]: [&str; 4]| {
+            let tar = TarMaker::new().file(a, b"1").hard_link(b, a);
+            tar.file(c, b"1").hard_link(d, c)
+        };
+        let old = || pairs(["a", "b", "c", "d"]);
+        assert_eq!(
+            compare(old(), pairs(["d", "c", "b", "a"]), Ignore::default()),
+            [""; 0]
+        );
+        assert_eq!(
+            compare(old(), pairs(["a", "c", "b", "d"]), Ignore::default()),
+            ["a", "b", "c", "d"].map(|name| format!("{name} Changed([Links]) 1 1"))
+        );
+        assert_eq!(
+            compare(old(), pairs(["a", "e", "c", "d"]), Ignore::default()),
+            ["b Removed 1 0", "e Added 0 1"]
+        );
+        // Two files lost a name each, and what is left of them is one.
+        let one = TarMaker::new().file("a", b"1").hard_link("c", "a");
+        assert_eq!(
+            compare(old(), one, Ignore::default()),
+            [
+                "a Changed([Links]) 1 1",
+                "b Removed 1 0",
+                "c Changed([Links]) 1 1",
+                "d Removed 1 0"
+            ]
+        );
+    }
+
+    #[test]
+    fn more_changes_than_fit_are_refused() {
+        let content = crate::ContentId::of(b"");
+        let file = EntryKind::File {
+            size_bytes: 0,
+            content,
+        };
+        let layer = crate::testing::below_a_deep_link(1000, file);
+        let [all, nothing] = [Some(&layer), None].map(|layer| Tree::merge([layer]).unwrap());
+        let compare = |old, new| compare_trees(old, new, Ignore::default(), 4_000_000);
+        assert!(matches!(
+            compare(&nothing, &all),
+            Err(ImageError::TooLarge { .. })
+        ));
+        assert!(matches!(
+            compare(&all, &nothing),
+            Err(ImageError::TooLarge { .. })
+        ));
+        assert_eq!(compare(&all, &all).unwrap(), []);
     }
 }

@@ -5,12 +5,11 @@
 //! is below it. A whiteout of a folder weighs what the folder held, one of a file weighs nothing.
 
 use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, HashMap, HashSet},
-    ops::Bound,
+    collections::{HashMap, hash_map},
+    mem,
 };
 
-use crate::{EntryKind, Layer, layer::split_last};
+use crate::{EntryKind, Layer, TreeError, layer::split_last, tree::MAX_NODES};
 
 /// dive's numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,59 +37,118 @@ pub struct DiveWaste {
 
 impl DiveMetrics {
     /// Counts a stack of layers, lowest first.
-    pub fn of<'a>(layers: impl IntoIterator<Item = Option<&'a Layer>>) -> Self {
-        let mut paths: BTreeMap<InFolderOrder<'a>, Path> = BTreeMap::new();
+    pub fn of<'a>(layers: impl IntoIterator<Item = Option<&'a Layer>>) -> Result<Self, TreeError> {
+        Self::within(MAX_NODES, layers)
+    }
+
+    /// The same, with room for so many paths.
+    fn within<'a>(
+        max_paths: usize,
+        layers: impl IntoIterator<Item = Option<&'a Layer>>,
+    ) -> Result<Self, TreeError> {
+        let mut paths = Paths::new(max_paths);
         let (mut all_bytes, mut first_bytes) = (0_u64, None);
-        for layer in layers {
+        for (number, layer) in layers.into_iter().enumerate() {
             let layer_bytes = layer.map_or(0, Layer::file_bytes);
             all_bytes = all_bytes.saturating_add(layer_bytes);
             first_bytes.get_or_insert(layer_bytes);
             if let Some(layer) = layer {
-                let parents = parents(layer);
-                count_leaves(layer, &parents, &mut paths);
-                stack(layer, &parents, &mut paths);
+                paths.add(number as u32 + 1, layer)?;
             }
         }
         let (mut least, mut all) = (0_u64, 0_u64);
         let mut wasted_bytes = 0_u64;
         let mut wasted_paths = Vec::new();
-        for (path, count) in paths {
-            least = least.saturating_add(count.least);
-            all = all.saturating_add(count.all);
-            if count.copies >= 2 && count.all > 0 {
-                wasted_bytes = wasted_bytes.saturating_add(count.all);
+        for (id, path) in paths.nodes.iter().enumerate() {
+            least = least.saturating_add(path.least);
+            all = all.saturating_add(path.all);
+            if path.copies >= 2 && path.all > 0 {
+                wasted_bytes = wasted_bytes.saturating_add(path.all);
                 wasted_paths.push(DiveWaste {
-                    path: path.0.to_vec(),
-                    bytes: count.all,
-                    copies: count.copies,
+                    path: paths.whole(id as u32),
+                    bytes: path.all,
+                    copies: u64::from(path.copies),
                 });
             }
         }
-        wasted_paths.sort_by_key(|path| std::cmp::Reverse(path.bytes));
+        wasted_paths.sort_by(|one, other| {
+            let by_bytes = other.bytes.cmp(&one.bytes);
+            by_bytes.then_with(|| split(&one.path).cmp(split(&other.path)))
+        });
         let ratio = |part: u64, of: u64, of_nothing: f64| match of {
             0 => of_nothing,
             of => part as f64 / of as f64,
         };
-        DiveMetrics {
+        Ok(DiveMetrics {
             efficiency: ratio(least, all, 1.0),
             wasted_bytes,
             user_wasted_ratio: ratio(wasted_bytes, all_bytes - first_bytes.unwrap_or(0), 0.0),
             wasted_paths,
-        }
+        })
     }
 }
 
-/// What is known of a path.
-#[derive(Debug, Default)]
-struct Path {
-    least: u64,
-    all: u64,
-    copies: u64,
-    /// In the stack of the layers so far: its length, and whether it is a folder.
-    stacked: Option<(u64, bool)>,
+fn split(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|&byte| byte == b'/')
 }
 
-impl Path {
+/// All paths that layers have something at or below, as a tree of names: however deep they are, each takes the same.
+struct Paths<'a> {
+    nodes: Vec<Path<'a>>,
+    ids: HashMap<(u32, &'a [u8]), u32>,
+    max_paths: usize,
+}
+
+/// What is known of a path.
+#[derive(Debug)]
+struct Path<'a> {
+    name: &'a [u8],
+    parent: u32,
+    copies: u32,
+    least: u64,
+    all: u64,
+    /// The last layer that has something below it, from 1.
+    folder_of: u32,
+    /// In the stack of the layers so far: its length, and what it is.
+    stacked_bytes: u64,
+    stacked: Stacked,
+    /// Neighbours among the paths that the stack has something at or below.
+    first_child: u32,
+    next: u32,
+    previous: u32,
+    is_linked: bool,
+}
+
+/// What the stack of layers has at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stacked {
+    Nothing,
+    Leaf,
+    Folder,
+}
+
+const ROOT: u32 = 0;
+/// Of a path without a neighbour.
+const NONE: u32 = u32::MAX;
+
+impl<'a> Path<'a> {
+    fn new(parent: u32, name: &'a [u8]) -> Self {
+        Path {
+            name,
+            parent,
+            copies: 0,
+            least: 0,
+            all: 0,
+            folder_of: 0,
+            stacked_bytes: 0,
+            stacked: Stacked::Nothing,
+            first_child: NONE,
+            next: NONE,
+            previous: NONE,
+            is_linked: false,
+        }
+    }
+
     fn count(&mut self, bytes: u64) {
         self.least = match self.copies {
             0 => bytes,
@@ -101,206 +159,217 @@ impl Path {
     }
 }
 
-/// The paths that something of the layer is below.
-fn parents(layer: &Layer) -> HashSet<&[u8]> {
-    let mut parents: HashSet<&[u8]> = HashSet::new();
-    let mut before: &[u8] = b"";
-    for entry in layer.entries() {
-        let mut path = entry.path;
-        // Most entries follow one of the same folder.
-        let (folder, _) = split_last(path);
-        if folder == std::mem::replace(&mut before, folder) {
-            continue;
+impl<'a> Paths<'a> {
+    fn new(max_paths: usize) -> Self {
+        Paths {
+            nodes: vec![Path::new(ROOT, b"")],
+            ids: HashMap::new(),
+            max_paths,
         }
-        // A marker is a leaf beside what it hides, and makes its folder none.
-        while let Some(slash) = path.iter().rposition(|&byte| byte == b'/') {
-            path = &path[..slash];
-            if !parents.insert(path) {
-                break;
+    }
+
+    /// Counts a layer, whose number begins at 1, and puts it on the stack.
+    fn add(&mut self, number: u32, layer: &'a Layer) -> Result<(), TreeError> {
+        let mut ids = Vec::with_capacity(layer.entry_count());
+        let mut folders = Vec::new();
+        let mut cursor = Cursor::default();
+        for entry in layer.entries() {
+            let id = cursor.find(self, entry.path)?;
+            ids.push(id);
+            // A marker is a leaf beside what it hides, and makes its folder none.
+            let mut folder = self.nodes[id as usize].parent;
+            while folder != ROOT && self.nodes[folder as usize].folder_of != number {
+                self.nodes[folder as usize].folder_of = number;
+                folders.push(folder);
+                folder = self.nodes[folder as usize].parent;
+            }
+        }
+        self.count_leaves(number, layer, &ids);
+        self.stack(layer, &ids, &folders);
+        Ok(())
+    }
+
+    /// Counts the layer's leaves, as they are before it is stacked.
+    fn count_leaves(&mut self, number: u32, layer: &Layer, ids: &[u32]) {
+        let mut leaves = Vec::new();
+        for (at, (entry, &id)) in layer.entries().zip(ids).enumerate() {
+            let is_whiteout = entry.kind == EntryKind::Whiteout;
+            let is_leaf = is_whiteout || self.nodes[id as usize].folder_of != number;
+            if is_leaf && id != ROOT {
+                // An opaque marker makes its folder, and nothing in it.
+                let says_what = entry.kind != EntryKind::Opaque;
+                leaves.push((id, is_whiteout, says_what, at as u32));
+            }
+        }
+        leaves.sort_unstable();
+        // The last of two entries of a path counts.
+        for same in leaves.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
+            let &(id, is_whiteout, _, at) = same.last().expect("chunks have something");
+            let bytes = match (is_whiteout, self.nodes[id as usize].stacked) {
+                (false, _) => layer.entry(at as usize).size_bytes(),
+                // dive gives up on a marker that hides nothing.
+                (true, Stacked::Nothing) => continue,
+                (true, Stacked::Leaf) => 0,
+                (true, Stacked::Folder) => self.stacked_bytes_below(id),
+            };
+            self.nodes[id as usize].count(bytes);
+        }
+    }
+
+    /// Puts the layer on the stack.
+    fn stack(&mut self, layer: &Layer, ids: &[u32], folders: &[u32]) {
+        let entries = || {
+            layer
+                .entries()
+                .zip(ids.iter().copied())
+                .filter(|&(_, id)| id != ROOT)
+        };
+        let of_kind = |kind| entries().filter(move |(entry, _)| entry.kind == kind);
+        for (_, id) in of_kind(EntryKind::Whiteout) {
+            self.unstack(id);
+        }
+        // A folder that the layer has no entry for is taken for an empty file, also when a lower layer says more.
+        let opaque = of_kind(EntryKind::Opaque).map(|(_, id)| id);
+        for id in folders.iter().copied().chain(opaque) {
+            self.put(id, 0, Stacked::Leaf);
+        }
+        for (entry, id) in entries() {
+            match entry.kind {
+                EntryKind::Whiteout | EntryKind::Opaque => {}
+                EntryKind::Folder => self.put(id, 0, Stacked::Folder),
+                _ => self.put(id, entry.size_bytes(), Stacked::Leaf),
             }
         }
     }
-    parents
+
+    fn put(&mut self, id: u32, bytes: u64, what: Stacked) {
+        let node = &mut self.nodes[id as usize];
+        (node.stacked_bytes, node.stacked) = (bytes, what);
+        let mut at = id;
+        while at != ROOT && !mem::replace(&mut self.nodes[at as usize].is_linked, true) {
+            let parent = self.nodes[at as usize].parent;
+            let next = mem::replace(&mut self.nodes[parent as usize].first_child, at);
+            if next != NONE {
+                self.nodes[next as usize].previous = at;
+            }
+            (self.nodes[at as usize].next, self.nodes[at as usize].previous) = (next, NONE);
+            at = parent;
+        }
+    }
+
+    /// Takes off the stack what is at a path and below it.
+    fn unstack(&mut self, top: u32) {
+        let &Path {
+            parent,
+            next,
+            previous,
+            is_linked,
+            ..
+        } = &self.nodes[top as usize];
+        if !is_linked {
+            return;
+        }
+        match previous {
+            NONE => self.nodes[parent as usize].first_child = next,
+            previous => self.nodes[previous as usize].next = next,
+        }
+        if next != NONE {
+            self.nodes[next as usize].previous = previous;
+        }
+        let mut found = vec![top];
+        while let Some(id) = found.pop() {
+            found.extend(self.children(id));
+            let node = &mut self.nodes[id as usize];
+            (node.stacked, node.first_child, node.is_linked) = (Stacked::Nothing, NONE, false);
+        }
+    }
+
+    fn stacked_bytes_below(&self, folder: u32) -> u64 {
+        let mut bytes = 0_u64;
+        let mut found: Vec<_> = self.children(folder).collect();
+        while let Some(id) = found.pop() {
+            found.extend(self.children(id));
+            let node = &self.nodes[id as usize];
+            if node.stacked != Stacked::Nothing {
+                bytes = bytes.saturating_add(node.stacked_bytes);
+            }
+        }
+        bytes
+    }
+
+    /// What the stack has in a folder, or below something in it.
+    fn children(&self, folder: u32) -> impl Iterator<Item = u32> {
+        let some = |id| (id != NONE).then_some(id);
+        let first = some(self.nodes[folder as usize].first_child);
+        std::iter::successors(first, move |&id| some(self.nodes[id as usize].next))
+    }
+
+    fn child(&mut self, parent: u32, name: &'a [u8]) -> Result<u32, TreeError> {
+        match self.ids.entry((parent, name)) {
+            hash_map::Entry::Occupied(known) => Ok(*known.get()),
+            hash_map::Entry::Vacant(_) if self.nodes.len() > self.max_paths => Err(TreeError::TooLarge),
+            hash_map::Entry::Vacant(place) => {
+                let id = self.nodes.len() as u32;
+                self.nodes.push(Path::new(parent, name));
+                Ok(*place.insert(id))
+            }
+        }
+    }
+
+    fn whole(&self, id: u32) -> Vec<u8> {
+        let above = std::iter::successors(Some(id), |&id| Some(self.nodes[id as usize].parent));
+        let mut names: Vec<_> = above
+            .take_while(|&id| id != ROOT)
+            .map(|id| self.nodes[id as usize].name)
+            .collect();
+        names.reverse();
+        names.join(&b'/')
+    }
 }
 
-/// Adds the layer's leaves, as they are before it is stacked.
-fn count_leaves<'a>(
-    layer: &'a Layer,
-    parents: &HashSet<&[u8]>,
-    paths: &mut BTreeMap<InFolderOrder<'a>, Path>,
-) {
-    // The last of two entries of a path counts.
-    let mut leaves: HashMap<(&'a [u8], bool), u64> = HashMap::new();
-    for entry in layer.entries() {
-        let is_whiteout = entry.kind == EntryKind::Whiteout;
-        let is_leaf = is_whiteout || !parents.contains(entry.path);
-        if !is_leaf || entry.path.is_empty() {
-            continue;
+/// Finds paths one after the other. Most are in the folder of the one before, or near it.
+#[derive(Default)]
+struct Cursor<'a> {
+    folder: &'a [u8],
+    /// Where each part of that folder ends, and what it is.
+    parts: Vec<(usize, u32)>,
+}
+
+impl<'a> Cursor<'a> {
+    fn find(&mut self, paths: &mut Paths<'a>, path: &'a [u8]) -> Result<u32, TreeError> {
+        let (folder, name) = split_last(path);
+        if name.is_empty() {
+            return Ok(ROOT);
         }
-        match entry.kind {
-            // It makes its folder, and nothing in it.
-            EntryKind::Opaque => _ = leaves.entry((entry.path, false)).or_insert(0),
-            _ => _ = leaves.insert((entry.path, is_whiteout), entry.size_bytes()),
+        if folder != self.folder {
+            let same = common_prefix(folder, self.folder);
+            let is_part = |end| end <= same && matches!(folder.get(end), None | Some(b'/'));
+            while self.parts.last().is_some_and(|&(end, _)| !is_part(end)) {
+                self.parts.pop();
+            }
+            self.folder = folder;
+            let mut start = self.parts.last().map_or(0, |&(end, _)| end + 1);
+            while start < folder.len() {
+                let length = folder[start..].iter().position(|&byte| byte == b'/');
+                let end = length.map_or(folder.len(), |length| start + length);
+                let id = paths.child(self.id(), &folder[start..end])?;
+                self.parts.push((end, id));
+                start = end + 1;
+            }
         }
+        paths.child(self.id(), name)
     }
-    for ((path, is_whiteout), size_bytes) in leaves {
-        let bytes = match is_whiteout {
-            false => size_bytes,
-            true => match paths.get(&InFolderOrder(path)).and_then(|path| path.stacked) {
-                // dive gives up on a marker that hides nothing.
-                None => continue,
-                Some((_, false)) => 0,
-                Some((_, true)) => below(paths, path)
-                    .filter_map(|(_, path)| path.stacked)
-                    .fold(0, |sum: u64, (size, _)| sum.saturating_add(size)),
-            },
-        };
-        paths.entry(InFolderOrder(path)).or_default().count(bytes);
+
+    /// The folder.
+    fn id(&self) -> u32 {
+        self.parts.last().map_or(ROOT, |&(_, id)| id)
     }
 }
 
-/// Puts the layer on the stack.
-fn stack<'a>(layer: &'a Layer, parents: &HashSet<&'a [u8]>, paths: &mut BTreeMap<InFolderOrder<'a>, Path>) {
-    for entry in layer.entries().filter(|entry| entry.kind == EntryKind::Whiteout) {
-        if let Some(path) = paths.get_mut(&InFolderOrder(entry.path)) {
-            path.stacked = None;
-        }
-        for (_, path) in below_mut(paths, entry.path) {
-            path.stacked = None;
-        }
-    }
-    // A folder that the layer has no entry for is taken for an empty file, also when a lower layer says more.
-    let opaque = layer.entries().filter(|entry| entry.kind == EntryKind::Opaque);
-    let unsaid = parents.iter().copied().chain(opaque.map(|entry| entry.path));
-    for path in unsaid.filter(|path| !path.is_empty()) {
-        paths.entry(InFolderOrder(path)).or_default().stacked = Some((0, false));
-    }
-    for entry in layer.entries() {
-        if matches!(entry.kind, EntryKind::Whiteout | EntryKind::Opaque) || entry.path.is_empty() {
-            continue;
-        }
-        let is_folder = entry.kind == EntryKind::Folder;
-        let path = paths.entry(InFolderOrder(entry.path)).or_default();
-        path.stacked = Some((entry.size_bytes(), is_folder));
-    }
-}
-
-/// Orders paths so that what is below a folder follows it at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct InFolderOrder<'a>(&'a [u8]);
-
-impl Ord for InFolderOrder<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let same = common_prefix(self.0, other.0);
-        let at = |path: &[u8]| {
-            path.get(same)
-                .map(|&byte| if byte == b'/' { 0 } else { u16::from(byte) + 1 })
-        };
-        at(self.0).cmp(&at(other.0))
-    }
-}
-
-/// How many bytes both begin with. Most paths have much in common, and are compared often.
+/// How many bytes both begin with.
 fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    let (a_chunks, _) = a.as_chunks::<16>();
-    let (b_chunks, _) = b.as_chunks::<16>();
-    let chunks = a_chunks.iter().zip(b_chunks).take_while(|(a, b)| a == b).count() * 16;
-    let rest = a[chunks..].iter().zip(&b[chunks..]);
-    chunks + rest.take_while(|(a, b)| a == b).count()
-}
-
-impl PartialOrd for InFolderOrder<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-fn is_below(path: &[u8], folder: &[u8]) -> bool {
-    path.strip_prefix(folder)
-        .is_some_and(|rest| rest.starts_with(b"/"))
-}
-
-fn below<'t, 'a>(
-    paths: &'t BTreeMap<InFolderOrder<'a>, Path>,
-    folder: &'a [u8],
-) -> impl Iterator<Item = (&'t InFolderOrder<'a>, &'t Path)> {
-    paths
-        .range((Bound::Excluded(InFolderOrder(folder)), Bound::Unbounded))
-        .take_while(move |(path, _)| is_below(path.0, folder))
-}
-
-fn below_mut<'t, 'a>(
-    paths: &'t mut BTreeMap<InFolderOrder<'a>, Path>,
-    folder: &'a [u8],
-) -> impl Iterator<Item = (&'t InFolderOrder<'a>, &'t mut Path)> {
-    paths
-        .range_mut((Bound::Excluded(InFolderOrder(folder)), Bound::Unbounded))
-        .take_while(move |(path, _)| is_below(path.0, folder))
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{TarMaker, scan};
-
-    fn count(layers: Vec<TarMaker>) -> DiveMetrics {
-        let layers: Vec<_> = layers.into_iter().map(|tar| scan(&tar.finish())).collect();
-        DiveMetrics::of(layers.iter().map(Some))
-    }
-
-    #[test]
-    fn a_path_in_two_layers_is_wasted_with_every_copy() {
-        let dive = count(vec![
-            TarMaker::new()
-                .folder("d")
-                .file("d/x", &[1; 100])
-                .file("y", &[1; 50]),
-            TarMaker::new().file("d/x", &[1; 60]),
-        ]);
-        assert_eq!(dive.wasted_bytes, 160);
-        assert_eq!(dive.efficiency, 110.0 / 210.0);
-        assert_eq!(dive.user_wasted_ratio, 160.0 / 60.0);
-        assert_eq!(dive.wasted_paths[0].path, b"d/x");
-    }
-
-    #[test]
-    fn a_whiteout_of_a_folder_weighs_what_it_held_and_one_of_a_file_nothing() {
-        let base = || {
-            TarMaker::new()
-                .folder("d")
-                .file("d/x", &[1; 100])
-                .file("d/y", &[1; 20])
-                .file("d-z", &[1; 3])
-        };
-        let folder = count(vec![base(), TarMaker::new().file(".wh.d", b"")]);
-        assert_eq!((folder.wasted_bytes, folder.efficiency), (0, 1.0));
-        let file = count(vec![base(), TarMaker::new().file("d/.wh.x", b"")]);
-        assert_eq!((file.wasted_bytes, file.efficiency), (100, 23.0 / 123.0));
-        let nothing = count(vec![
-            base(),
-            TarMaker::new().file(".wh.no", b"").file("d/.wh..wh..opq", b""),
-        ]);
-        assert_eq!((nothing.wasted_bytes, nothing.efficiency), (0, 1.0));
-    }
-
-    #[test]
-    fn a_folder_that_the_last_layer_did_not_mention_itself_weighs_nothing() {
-        let layers = |last: TarMaker| {
-            let base = TarMaker::new().folder("d").file("d/x", &[1; 100]);
-            let again = TarMaker::new().file("d", &[1; 30]);
-            count(vec![base, last, TarMaker::new().file(".wh.d", b""), again])
-        };
-        let said = layers(TarMaker::new().folder("d").file("d/y", &[1; 20]));
-        assert_eq!((said.wasted_bytes, said.efficiency), (150, 150.0 / 270.0));
-        let unsaid = layers(TarMaker::new().file("d/y", &[1; 20]));
-        assert_eq!((unsaid.wasted_bytes, unsaid.efficiency), (30, 120.0 / 150.0));
-        let marked = layers(TarMaker::new().file("d/.wh..wh..opq", b""));
-        assert_eq!((marked.wasted_bytes, marked.efficiency), (30, 100.0 / 130.0));
-    }
-
-    #[test]
-    fn nothing_is_efficient() {
-        let dive = count(Vec::new());
-        assert_eq!((dive.efficiency, dive.user_wasted_ratio), (1.0, 0.0));
-    }
-}
+mod tests;

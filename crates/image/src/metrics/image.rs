@@ -40,8 +40,6 @@ pub struct WastedFile {
 impl ImageMetrics {
     /// Counts one image.
     pub fn of(loaded: &LoadedImage) -> Result<Self, ImageError> {
-        // First: what it needs is gone before the tree needs memory.
-        let dive = DiveMetrics::of(loaded.layers.iter().map(|stored| stored.layer.as_deref()));
         let tree = loaded.tree()?;
         let foreign = || loaded.layers.iter().filter(|stored| stored.layer.is_none());
         let wasted = tree.hidden_files().iter().filter_map(|hidden| {
@@ -60,14 +58,18 @@ impl ImageMetrics {
             let order = b.size_bytes.cmp(&a.size_bytes);
             order.then_with(|| (&a.path, a.added_by).cmp(&(&b.path, b.added_by)))
         });
+        let (file_bytes, visible_bytes) = (tree.file_bytes(), tree.visible_bytes());
+        // What dive counts needs as much memory once more.
+        drop(tree);
+        let dive = DiveMetrics::of(loaded.layers.iter().map(|stored| stored.layer.as_deref()));
         Ok(ImageMetrics {
             compressed_bytes: sum(loaded.layers.iter().map(|stored| stored.compressed_bytes)),
-            file_bytes: tree.file_bytes(),
-            visible_bytes: tree.visible_bytes(),
+            file_bytes,
+            visible_bytes,
             wasted_files,
             foreign_layers: foreign().count() as u64,
             foreign_bytes: sum(foreign().map(|stored| stored.compressed_bytes)),
-            dive,
+            dive: dive.map_err(|error| loaded.no_tree(error))?,
         })
     }
 
@@ -98,12 +100,16 @@ impl LoadedImage {
     /// The file system its layers make.
     pub fn tree(&self) -> Result<Tree<'_>, ImageError> {
         let tree = Tree::merge(self.layers.iter().map(|stored| stored.layer.as_deref()));
-        tree.map_err(|error| match error {
+        tree.map_err(|error| self.no_tree(error))
+    }
+
+    fn no_tree(&self, error: TreeError) -> ImageError {
+        match error {
             TreeError::TooLarge => {
                 ImageError::too_large(&self.image.reference, "16 million files and folders")
             }
             error => ImageError::corrupt(&self.image.reference, error),
-        })
+        }
     }
 }
 
@@ -125,7 +131,7 @@ mod tests {
             wasted_files: Vec::new(),
             foreign_layers: 0,
             foreign_bytes: 0,
-            dive: DiveMetrics::of(std::iter::empty()),
+            dive: DiveMetrics::of(std::iter::empty()).unwrap(),
         };
         assert!(metrics.wasted_ratio() <= 0.05);
         assert!(1.0 - metrics.efficiency() > 0.05, "which is why it is not used");

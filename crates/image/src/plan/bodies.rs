@@ -28,13 +28,20 @@ const MAX_HOLE_BYTES: u64 = 1 << 30;
 /// Names and values of extended attributes.
 type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// File contents in a temporary file, and extended attributes, by their digests.
+/// File contents and extended attributes in a temporary file, by their digests.
 #[derive(Debug)]
 pub(super) struct Bodies {
     file: File,
     end: u64,
-    places: HashMap<ContentId, (u64, u64)>,
-    attributes: HashMap<ContentId, Attributes>,
+    places: HashMap<ContentId, Part>,
+    attributes: HashMap<ContentId, Part>,
+}
+
+/// A part of the temporary file.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    at: u64,
+    length: u64,
 }
 
 /// What is looked for.
@@ -61,21 +68,24 @@ impl Bodies {
             places: HashMap::new(),
             attributes: HashMap::new(),
         };
-        let mut read: HashSet<BlobDigest> = HashSet::new();
+        // Images have layers in common. One that has nothing to give will have nothing later.
+        let mut seen: HashSet<BlobDigest> = HashSet::new();
         for (image, source) in images.iter().zip(sources) {
             for (stored, blob) in image.layers.iter().zip(&image.image.layers) {
-                if read.contains(&stored.digest) || !bodies.lacks_some_of(stored, &wanted) {
+                if seen.contains(&stored.digest) {
                     continue;
                 }
-                let stream = match source.open_layer(blob) {
-                    // Another image has it, or nobody could have read it.
-                    Err(ImageError::Missing { .. }) if media_type::is_foreign_layer(&blob.media_type) => {
-                        continue;
-                    }
-                    opened => opened?,
-                };
-                bodies.take(stored, stream, &wanted, options)?;
-                read.insert(stored.digest);
+                if bodies.lacks_some_of(stored, &wanted) {
+                    let stream = match source.open_layer(blob) {
+                        // Another image has it, or nobody could have read it.
+                        Err(ImageError::Missing { .. }) if media_type::is_foreign_layer(&blob.media_type) => {
+                            continue;
+                        }
+                        opened => opened?,
+                    };
+                    bodies.take(stored, stream, &wanted, options)?;
+                }
+                seen.insert(stored.digest);
             }
         }
         match wanted
@@ -122,10 +132,11 @@ impl Bodies {
             while let Some(entry) = tar.next()? {
                 if let Some(digest) = hash_attributes(&entry.xattrs)
                     && wanted.attributes.contains(&digest)
+                    && !self.attributes.contains_key(&digest)
+                    && let Err(error) = self.take_attributes(digest, &entry.xattrs)
                 {
-                    let mut attributes = entry.xattrs.clone();
-                    attributes.sort();
-                    self.attributes.insert(digest, attributes);
+                    failure = Some(error);
+                    return Err(ScanError::Tar(TarError::Truncated));
                 }
                 if let Kind::File {
                     size_bytes,
@@ -157,6 +168,21 @@ impl Bodies {
         }
     }
 
+    fn take_attributes(&mut self, digest: ContentId, attributes: &Attributes) -> io::Result<()> {
+        let mut sorted: Vec<_> = attributes.iter().collect();
+        sorted.sort();
+        let mut bytes = Vec::new();
+        for text in sorted.into_iter().flat_map(|(name, value)| [name, value]) {
+            bytes.extend((text.len() as u64).to_le_bytes());
+            bytes.extend(text);
+        }
+        self.file.write_all_at(&bytes, self.end)?;
+        let length = bytes.len() as u64;
+        self.attributes.insert(digest, Part { at: self.end, length });
+        self.end += length;
+        Ok(())
+    }
+
     /// Writes a body behind what is kept, and keeps it if it is wanted. The inner error is one of writing.
     fn take_body(
         &mut self,
@@ -186,27 +212,48 @@ impl Bodies {
         })?;
         let content = hasher.finish().into();
         if wanted.contents.contains(&content) && !self.places.contains_key(&content) {
-            self.places.insert(content, (self.end, at - self.end));
+            let length = at - self.end;
+            self.places.insert(content, Part { at: self.end, length });
             self.end = at;
         }
         Ok(outcome)
     }
 
     pub(super) fn open(&self, content: &ContentId) -> impl Read + '_ {
-        let &(at, left) = self
-            .places
-            .get(content)
-            .expect("everything that is wanted was found, or collecting failed");
+        let part = self.places.get(content);
+        self.read(*part.expect("everything that is wanted was found, or collecting failed"))
+    }
+
+    pub(super) fn attributes(&self, digest: Option<ContentId>) -> Result<Attributes, ImageError> {
+        let Some(&part) = digest.and_then(|digest| self.attributes.get(&digest)) else {
+            return Ok(Attributes::new());
+        };
+        let mut bytes = Vec::new();
+        let read = self.read(part).read_to_end(&mut bytes);
+        read.map_err(|source| ImageError::Read {
+            what: "a temporary file".to_owned(),
+            source,
+        })?;
+        let mut rest = &bytes[..];
+        let mut next = || {
+            let (length, behind) = rest.split_first_chunk()?;
+            let (text, behind) = behind.split_at_checked(u64::from_le_bytes(*length) as usize)?;
+            rest = behind;
+            Some(text.to_vec())
+        };
+        let mut attributes = Attributes::new();
+        while let (Some(name), Some(value)) = (next(), next()) {
+            attributes.push((name, value));
+        }
+        Ok(attributes)
+    }
+
+    fn read(&self, Part { at, length }: Part) -> Body<'_> {
         Body {
             file: &self.file,
             at,
-            left,
+            left: length,
         }
-    }
-
-    pub(super) fn attributes(&self, digest: Option<ContentId>) -> Attributes {
-        let known = digest.and_then(|digest| self.attributes.get(&digest));
-        known.cloned().unwrap_or_default()
     }
 }
 
@@ -228,7 +275,7 @@ impl Wanted {
     }
 }
 
-/// A part of the temporary file.
+/// Reads a part of the temporary file.
 struct Body<'a> {
     file: &'a File,
     at: u64,
@@ -242,5 +289,51 @@ impl Read for Body<'_> {
         self.at += read as u64;
         self.left -= read as u64;
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{num::NonZero, sync::atomic::AtomicBool};
+
+    use super::*;
+    use crate::{
+        Compression,
+        build::Times,
+        plan::{Fleet, PlanOptions},
+        testing::{MemoryImage, TarMaker, read},
+    };
+
+    #[test]
+    fn attributes_are_in_the_file_and_not_in_memory() {
+        let value = "v".repeat(100_000);
+        let tar = (0..3).fold(TarMaker::new(), |tar, number| {
+            let name = format!("SCHILY.xattr.user.{number}");
+            let records = [(&*name, &*value), ("SCHILY.xattr.user.a", "\n")];
+            tar.pax(&records).file(&number.to_string(), b"")
+        });
+        let sources = [MemoryImage::source("x", vec![tar.finish()])];
+        let images = read(&sources).unwrap();
+        let options = PlanOptions {
+            max_shared_layers: 0,
+            times: Times::Keep,
+        };
+        let plan = Fleet::of(&images, &[]).unwrap().plan(options);
+        let options = BuildOptions {
+            compression: Compression::Gzip,
+            threads: NonZero::new(1).unwrap(),
+            interrupt: &AtomicBool::new(false),
+        };
+        let temp = tempfile::tempdir().unwrap();
+        let bodies = Bodies::collect(&plan, &images, &sources, temp.path(), options).unwrap();
+        assert!(bodies.end > 300_000);
+        for (number, entry) in plan.layers[0].entries.iter().enumerate() {
+            let expected = [
+                (format!("user.{number}").into_bytes(), value.clone().into_bytes()),
+                (b"user.a".to_vec(), b"\n".to_vec()),
+            ];
+            assert_eq!(bodies.attributes(entry.meta.attributes).unwrap(), expected);
+        }
+        assert_eq!(bodies.attributes(None).unwrap(), []);
     }
 }

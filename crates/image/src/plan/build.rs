@@ -164,7 +164,7 @@ fn fill(writer: &mut LayerWriter<'_>, layer: &PlannedLayer, bodies: &Bodies) -> 
             uid: meta.uid,
             gid: meta.gid,
             mtime,
-            xattrs: bodies.attributes(meta.attributes),
+            xattrs: bodies.attributes(meta.attributes)?,
         };
         match &planned.kind {
             PlannedKind::File { content, .. } => writer.add(&entry, bodies.open(content))?,

@@ -1,8 +1,10 @@
 //! What a build context should not have sent: files that `COPY .` put into an image and a later step took away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use crate::{HistoryStep, ImageConfig, ImageError, LoadedImage, Tree, build::merge, layer::clean_path};
+use crate::{
+    HistoryStep, ImageConfig, ImageError, LoadedImage, NodeId, Tree, build::merge, layer::clean_path,
+};
 
 /// A rule for `.dockerignore`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,26 +43,19 @@ impl IgnoreRule {
 /// Heaviest first.
 pub fn ignore_rules(image: &LoadedImage) -> Result<Vec<IgnoreRule>, ImageError> {
     let finished = merge(&image.layers)?;
+    // One folder for each layer: an image may have millions of hidden files, and of steps in its history.
+    let mut folders: HashMap<u32, Option<CopiedTo>> = HashMap::new();
     let mut rules: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
     for hidden in finished.hidden_files() {
-        let number = hidden.file.layer as usize;
-        let Some(folder) = copied_to(&image.image.config, number) else {
-            continue;
-        };
-        let Some(layer) = image.layers[number].layer.as_deref() else {
+        let number = hidden.file.layer;
+        let folder = folders
+            .entry(number)
+            .or_insert_with(|| CopiedTo::of(&image.image.config, number as usize, &finished));
+        let (Some(folder), Some(layer)) = (folder, image.layers[number as usize].layer.as_deref()) else {
             continue;
         };
         let entry = layer.entry(hidden.file.entry as usize);
-        let below = match &folder[..] {
-            b"" => Some(entry.path),
-            folder => entry
-                .path
-                .strip_prefix(folder)
-                .and_then(|rest| rest.strip_prefix(b"/")),
-        };
-        if let Some(below) = below
-            && let Some(path) = topmost_gone(&finished, &folder, below)
-        {
+        if let Some(path) = folder.topmost_gone(&finished, entry.path) {
             *rules.entry(path.to_vec()).or_default() += entry.size_bytes();
         }
     }
@@ -94,6 +89,41 @@ fn copied_to(config: &ImageConfig, layer: usize) -> Option<Vec<u8>> {
     Some(clean_path(&path).ok()?.into_owned())
 }
 
+/// The folder that a `COPY .` made.
+struct CopiedTo {
+    path: Vec<u8>,
+    /// What it is in the finished file system, if it is still there.
+    id: Option<NodeId>,
+}
+
+impl CopiedTo {
+    fn of(config: &ImageConfig, layer: usize, finished: &Tree<'_>) -> Option<Self> {
+        let path = copied_to(config, layer)?;
+        let id = finished.find(&path);
+        Some(CopiedTo { path, id })
+    }
+
+    /// Of a path of the image the shortest beginning that is not in the finished file system any more, as a path of the build
+    /// context. Nothing for one that is not in this folder.
+    fn topmost_gone<'p>(&self, finished: &Tree<'_>, path: &'p [u8]) -> Option<&'p [u8]> {
+        let below = match &self.path[..] {
+            b"" => path,
+            folder => path.strip_prefix(folder)?.strip_prefix(b"/")?,
+        };
+        let mut folder = self.id;
+        let mut end = 0;
+        for part in below.split(|&byte| byte == b'/') {
+            end += part.len();
+            folder = folder.and_then(|folder| finished.child(folder, part));
+            if folder.is_none() {
+                return Some(&below[..end]);
+            }
+            end += 1;
+        }
+        None
+    }
+}
+
 /// The folder of the last `WORKDIR`, if it says it whole.
 fn working_folder(history: &[HistoryStep]) -> Option<&str> {
     let mut folders = history
@@ -101,18 +131,6 @@ fn working_folder(history: &[HistoryStep]) -> Option<&str> {
         .rev()
         .filter_map(|step| step.created_by.strip_prefix("WORKDIR "));
     folders.next().filter(|folder| folder.starts_with('/'))
-}
-
-/// The shortest beginning of `below` that is not in the finished file system any more.
-fn topmost_gone<'p>(finished: &Tree<'_>, folder: &[u8], below: &'p [u8]) -> Option<&'p [u8]> {
-    let slashes = below
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'/')
-        .map(|(at, _)| at);
-    let beginnings = slashes.chain([below.len()]).map(|end| &below[..end]);
-    let mut gone = beginnings.filter(|path| finished.find(&[folder, b"/", path].concat()).is_none());
-    gone.next()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
+    ops::ControlFlow,
 };
 
 use super::{
@@ -10,10 +11,10 @@ use super::{
     choice::{Group, ImageSet, MIN_SAVED_BYTES, choose, split},
     kept::kept_layers,
     units::{Unit, UnitId, timed},
-    view::{View, folder_meta},
+    view::{View, folder_entry},
 };
 use crate::{
-    EntryKind, ImageError, LoadedImage, NodeId, Tree,
+    EntryKind, ImageError, LoadedImage, Tree,
     build::{IMPLIED, Times},
     layer::split_last,
 };
@@ -61,12 +62,13 @@ fn plan_layers(views: &[View<'_>], options: PlanOptions) -> LayersPlan {
     let chosen = choose_groups(&found, options);
     let mut shared: Vec<Contents> = chosen.iter().map(|_| Contents::new()).collect();
     let mut own: Vec<OwnContents> = views.iter().map(|_| OwnContents::new()).collect();
+    let mut splits: HashMap<&Group, (Vec<usize>, ImageSet)> = HashMap::new();
     for (unit, group) in &found {
-        let (parts, rest) = split(group, &chosen);
-        for part in parts {
+        let (parts, rest) = splits.entry(group).or_insert_with(|| split(group, &chosen));
+        for &mut part in parts {
             add_unit(&mut shared[part], unit, times);
         }
-        for image in rest {
+        for &mut image in rest {
             let of_depth = own[image as usize].entry(Reverse(group.depth)).or_default();
             add_unit(of_depth, unit, times);
         }
@@ -200,15 +202,21 @@ fn shared_folder(
 
 /// The folders that the layers below leave out, or have otherwise.
 fn add_folders(contents: &mut Contents, view: &View<'_>, below: &[&Contents], times: Times) {
-    let mut add = |path: &[u8], id: NodeId| {
-        let node = view.finished.node(id);
-        if node.kind != EntryKind::Folder {
-            return;
+    let _: ControlFlow<()> = view.finished.walk_both(&view.below, |path, (id, id_below)| {
+        let Some(node) = id.map(|id| view.finished.node(id)) else {
+            return ControlFlow::Continue(());
+        };
+        // The root is there in any case.
+        let is_implied_root = id == Some(Tree::ROOT) && node.meta.is_none();
+        if node.kind != EntryKind::Folder || is_implied_root {
+            return ControlFlow::Continue(());
         }
         let of_new = below.iter().rev().find_map(|contents| contents.get(path));
-        let present = match of_new {
-            Some(entry) if entry.kind == PlannedKind::Folder => Some(entry.meta),
-            _ => folder_meta(&view.below, path).map(|meta| meta.unwrap_or(IMPLIED)),
+        let of_kept = id_below.map(|id| view.below.node(id));
+        let present = match (of_new, of_kept) {
+            (Some(entry), _) if entry.kind == PlannedKind::Folder => Some(entry.meta),
+            (_, Some(kept)) if kept.kind == EntryKind::Folder => Some(kept.meta.unwrap_or(IMPLIED)),
+            _ => None,
         };
         let is_right = match (present, node.meta) {
             (None, _) => false,
@@ -217,14 +225,11 @@ fn add_folders(contents: &mut Contents, view: &View<'_>, below: &[&Contents], ti
             (Some(present), Some(wanted)) => present == wanted || present == timed(wanted, times),
         };
         if !is_right {
-            contents.extend(view.folder(path, times).map(|entry| (entry.path.clone(), entry)));
+            let entry = folder_entry(path, node.meta.unwrap_or(IMPLIED), times);
+            contents.insert(entry.path.clone(), entry);
         }
-    };
-    // The root is there in any case.
-    if view.finished.node(Tree::ROOT).meta.is_some() {
-        add(b"", Tree::ROOT);
-    }
-    view.finished.walk(&mut add);
+        ControlFlow::Continue(())
+    });
 }
 
 /// Some runtimes forget what a folder was when a layer has something in it and not the folder itself.

@@ -86,7 +86,7 @@ fn what_images_have_in_common_gets_a_layer_and_their_base_stays() {
         (&hidden.kind, &hidden.path[..]),
         (&PlannedKind::Whiteout, &b"etc/old"[..])
     );
-    let [library, ..] = &places(&plan, 0)[..] else {
+    let [library, ..] = &places(&plan)[0][..] else {
         panic!("it is somewhere")
     };
     assert_eq!(

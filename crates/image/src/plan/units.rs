@@ -73,12 +73,17 @@ fn numbers(one: u32, other: u32) -> [u8; 8] {
     (u64::from(one) << 32 | u64::from(other)).to_le_bytes()
 }
 
-/// Everything of a tree but its folders.
-pub(super) fn units(tree: &Tree<'_>) -> Result<Vec<Unit>, ImageError> {
+/// Everything of the tree of an image but its folders. The paths may take so many bytes, each by itself, those of folders too.
+pub(super) fn units(reference: &str, tree: &Tree<'_>, max_path_bytes: u64) -> Result<Vec<Unit>, ImageError> {
     let mut units: Vec<Unit> = Vec::new();
     let mut of_several_names: HashMap<EntryRef, usize> = HashMap::new();
     let mut dangling = None;
+    // Links keep another path beside their own.
+    let mut path_bytes = tree.path_bytes();
     tree.walk(|path, id| {
+        if path_bytes > max_path_bytes {
+            return;
+        }
         let node = tree.node(id);
         let kind = match node.kind {
             EntryKind::Folder | EntryKind::Whiteout | EntryKind::Opaque => return,
@@ -105,6 +110,7 @@ pub(super) fn units(tree: &Tree<'_>) -> Result<Vec<Unit>, ImageError> {
         };
         match units.get_mut(first) {
             Some(unit) => {
+                path_bytes += unit.entries[0].path.len() as u64;
                 entry.kind = PlannedKind::HardLink {
                     target: unit.entries[0].path.clone(),
                 };
@@ -116,6 +122,10 @@ pub(super) fn units(tree: &Tree<'_>) -> Result<Vec<Unit>, ImageError> {
             }),
         }
     });
+    if path_bytes > max_path_bytes {
+        let limit = format!("{} MiB for all its paths", max_path_bytes >> 20);
+        return Err(ImageError::too_large(reference, limit));
+    }
     if let Some(path) = dangling {
         let reason = "it is a hard link to a file that is not there, which no runtime unpacks";
         return Err(ImageError::unsupported(path, reason));
@@ -150,5 +160,29 @@ pub(super) fn timed(meta: Metadata, times: Times) -> Metadata {
             mtime_nanoseconds: 0,
             ..meta
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ContentId, testing::below_a_deep_link};
+
+    #[test]
+    fn what_takes_too_much_memory_is_refused() {
+        let content = ContentId::of(b"");
+        let file = EntryKind::File {
+            size_bytes: 0,
+            content,
+        };
+        let link = EntryKind::HardLink { target: b"l/0" };
+        // A link is twice as long: it keeps the path of its file as well.
+        for (kind, bytes_each) in [(file, 4100), (link, 8200)] {
+            let layer = below_a_deep_link(1000, kind);
+            let tree = Tree::merge([Some(&layer)]).unwrap();
+            assert!(units("x", &tree, 1100 * bytes_each).is_ok());
+            let refused = units("x", &tree, 950 * bytes_each);
+            assert!(matches!(refused, Err(ImageError::TooLarge { .. })));
+        }
     }
 }

@@ -7,9 +7,12 @@ use super::{
     units::{Unit, timed, units},
 };
 use crate::{
-    EntryKind, ImageError, LoadedImage, Metadata, Tree,
+    EntryKind, FoundNode, ImageError, LoadedImage, Metadata, Tree,
     build::{IMPLIED, Times, join},
 };
+
+/// The most that the paths of one file system may take. The largest images in use have 100 MB of them.
+const MAX_PATH_BYTES: u64 = 1 << 30;
 
 /// Deeper than so many layers nothing is told apart: an image needs no more layers of its own.
 const MAX_DEPTH: usize = 7;
@@ -39,8 +42,11 @@ impl<'a> View<'a> {
             Tree::merge(layers).map_err(|error| ImageError::unsupported(reference, error.to_string()))
         };
         let (finished, below) = (merge(image.layers.len())?, merge(kept)?);
-        let of_below: HashSet<_> = units(&below)?.iter().map(|unit| unit.id(Times::Keep)).collect();
-        let mut units = units(&finished)?;
+        let of_below: HashSet<_> = units(reference, &below, MAX_PATH_BYTES)?
+            .iter()
+            .map(|unit| unit.id(Times::Keep))
+            .collect();
+        let mut units = units(reference, &finished, MAX_PATH_BYTES)?;
         units.retain(|unit| !of_below.contains(&unit.id(Times::Keep)));
         let origins: BTreeSet<_> = units.iter().map(|unit| unit.layer).collect();
         Ok(View {
@@ -77,19 +83,22 @@ impl<'a> View<'a> {
 
     /// Markers for what the layers that stay have and the finished file system has not.
     pub(super) fn hidden(&self, times: Times) -> Vec<PlannedEntry> {
+        let is_folder = |node: &FoundNode<'_>| node.kind == EntryKind::Folder;
         let mut hidden = Vec::new();
-        let mut stack = vec![(Vec::new(), Tree::ROOT)];
-        while let Some((folder, id)) = stack.pop() {
-            for child in self.below.children(id) {
+        let mut stack = vec![(Vec::new(), Tree::ROOT, Tree::ROOT)];
+        while let Some((folder, below, finished)) = stack.pop() {
+            for child in self.below.children(below) {
                 let node = self.below.node(child);
                 let path = join(&folder, node.name);
-                match self.finished.find(&path).map(|id| self.finished.node(id).kind) {
+                match self.finished.child(finished, node.name) {
                     None => hidden.push(PlannedEntry {
                         path,
                         kind: PlannedKind::Whiteout,
                         meta: timed(IMPLIED, times),
                     }),
-                    Some(EntryKind::Folder) if node.kind == EntryKind::Folder => stack.push((path, child)),
+                    Some(id) if [node, self.finished.node(id)].iter().all(is_folder) => {
+                        stack.push((path, child, id));
+                    }
                     Some(_) => {}
                 }
             }
@@ -113,7 +122,7 @@ fn folders(image: &LoadedImage) -> HashMap<&[u8], Vec<(u32, Metadata)>> {
     folders
 }
 
-fn folder_entry(path: &[u8], meta: Metadata, times: Times) -> PlannedEntry {
+pub(super) fn folder_entry(path: &[u8], meta: Metadata, times: Times) -> PlannedEntry {
     PlannedEntry {
         path: path.to_vec(),
         kind: PlannedKind::Folder,
@@ -122,7 +131,7 @@ fn folder_entry(path: &[u8], meta: Metadata, times: Times) -> PlannedEntry {
 }
 
 /// Of a folder: what its entry says, if one does.
-pub(super) fn folder_meta(tree: &Tree<'_>, path: &[u8]) -> Option<Option<Metadata>> {
+fn folder_meta(tree: &Tree<'_>, path: &[u8]) -> Option<Option<Metadata>> {
     let node = tree.node(tree.find(path)?);
     (node.kind == EntryKind::Folder).then_some(node.meta)
 }

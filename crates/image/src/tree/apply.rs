@@ -6,7 +6,10 @@ use super::{
     EntryRef, HiddenFile, HiddenHow, Inode, InodeId, Link, MAX_HOPS, MAX_NODES, Node, NodeId, NodeKind, Tree,
     TreeError,
 };
-use crate::{Entry, EntryKind, Layer, layer::split_last};
+use crate::{
+    Entry, EntryKind, Layer,
+    layer::{MAX_PATH_BYTES, split_last},
+};
 
 /// Names looked up, over all. Only layers made to keep us busy, with links upon links, come near.
 const MAX_STEPS: u64 = 1_000_000_000;
@@ -19,6 +22,7 @@ pub(super) fn merge(layers: Vec<Option<&Layer>>) -> Result<Tree<'_>, TreeError> 
         next: Link::default(),
         previous: Link::default(),
         kind: NodeKind::Folder(None),
+        path_length: 0,
     };
     let mut tree = Tree {
         nodes: vec![root],
@@ -27,6 +31,7 @@ pub(super) fn merge(layers: Vec<Option<&Layer>>) -> Result<Tree<'_>, TreeError> 
         hidden: Vec::new(),
         file_bytes: 0,
         visible_bytes: 0,
+        path_bytes: 0,
         steps_left: MAX_STEPS,
         layers,
     };
@@ -150,7 +155,7 @@ impl<'a> Tree<'a> {
         let folder = self
             .folder(folder, Parents::Make(at.layer))?
             .expect("folders that are missing are made");
-        self.place(folder, name, kind, at.layer)
+        self.place(entry.path, folder, name, kind, at.layer)
     }
 
     /// What a hard link to `target` is; counts it as one more.
@@ -170,8 +175,15 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Puts `kind` at a name of `folder`, over what is there.
-    fn place(&mut self, folder: NodeId, name: &'a [u8], kind: NodeKind, layer: u32) -> Result<(), TreeError> {
+    /// Puts `kind` at a name of `folder`, over what is there. A layer has it at or below `path`.
+    fn place(
+        &mut self,
+        path: &[u8],
+        folder: NodeId,
+        name: &'a [u8],
+        kind: NodeKind,
+        layer: u32,
+    ) -> Result<(), TreeError> {
         if let Some(old) = self.child(folder, name) {
             let node = &mut self.nodes[old.0 as usize];
             if let (NodeKind::Folder(_), NodeKind::Folder(_)) = (node.kind, kind) {
@@ -184,11 +196,14 @@ impl<'a> Tree<'a> {
             };
             self.remove(old, Cause { layer, how });
         }
-        self.new_node(folder, name, kind).map(drop)
-    }
-
-    fn child(&self, folder: NodeId, name: &'a [u8]) -> Option<NodeId> {
-        self.children.get(&(folder, name)).copied()
+        let above = usize::from(self.nodes[folder.0 as usize].path_length);
+        let path_length = above + usize::from(above > 0) + name.len();
+        match u16::try_from(path_length) {
+            Ok(length) if path_length <= MAX_PATH_BYTES => self.new_node(folder, name, kind, length),
+            _ => Err(TreeError::LongPath {
+                path: String::from_utf8_lossy(path).into_owned(),
+            }),
+        }
     }
 
     /// The folder that `path` leads to, through symbolic links.
@@ -232,7 +247,7 @@ impl<'a> Tree<'a> {
                     }
                 }
                 (_, _, &mut Parents::Make(layer)) => {
-                    self.place(at, part, NodeKind::Folder(None), layer)?;
+                    self.place(path, at, part, NodeKind::Folder(None), layer)?;
                     self.child(at, part).expect("it was placed")
                 }
                 (_, _, Parents::Find(_) | Parents::Follow) => return Ok(None),
@@ -256,7 +271,13 @@ impl<'a> Tree<'a> {
         InodeId((self.inodes.len() - 1) as u32)
     }
 
-    fn new_node(&mut self, parent: NodeId, name: &'a [u8], kind: NodeKind) -> Result<NodeId, TreeError> {
+    fn new_node(
+        &mut self,
+        parent: NodeId,
+        name: &'a [u8],
+        kind: NodeKind,
+        path_length: u16,
+    ) -> Result<(), TreeError> {
         if self.nodes.len() >= MAX_NODES {
             return Err(TreeError::TooLarge);
         }
@@ -273,9 +294,11 @@ impl<'a> Tree<'a> {
             next,
             previous: Link::default(),
             kind,
+            path_length,
         });
+        self.path_bytes += u64::from(path_length);
         self.children.insert((parent, name), id);
-        Ok(id)
+        Ok(())
     }
 
     /// Takes a node away, and all below it.
@@ -297,6 +320,7 @@ impl<'a> Tree<'a> {
         while let Some(id) = stack.pop() {
             let node = &self.nodes[id.0 as usize];
             self.children.remove(&(node.parent, node.name));
+            self.path_bytes -= u64::from(node.path_length);
             let mut child = node.first_child.node();
             let kind = node.kind;
             while let Some(id) = child {

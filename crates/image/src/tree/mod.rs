@@ -5,12 +5,13 @@
 //! inside of the image; parents that are missing are made. A hard link keeps what it names alive.
 
 mod apply;
+mod both;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::HashMap, num::NonZero};
 
-use crate::{EntryKind, Layer, Metadata};
+use crate::{EntryKind, Layer, Metadata, layer::MAX_PATH_BYTES};
 
 /// An entry of a stack of layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +57,12 @@ pub enum TreeError {
         /// The path whose parent was looked for.
         path: String,
     },
+    /// A path that symbolic links above it make longer than Linux opens.
+    #[error("symbolic links lead {path:?} to a path that is longer than {MAX_PATH_BYTES} bytes")]
+    LongPath {
+        /// The path as its layer has it.
+        path: String,
+    },
     /// More than we are ready to keep in memory, or to follow.
     #[error("its layers make more than {MAX_NODES} files and folders")]
     TooLarge,
@@ -64,7 +71,7 @@ pub enum TreeError {
 /// As many links as Linux follows.
 const MAX_HOPS: usize = 40;
 /// Files and folders, some 80 bytes each. The largest images in use have a million.
-const MAX_NODES: usize = 16_000_000;
+pub(crate) const MAX_NODES: usize = 16_000_000;
 
 /// A file system made of layers.
 #[derive(Debug)]
@@ -76,6 +83,7 @@ pub struct Tree<'a> {
     hidden: Vec<HiddenFile>,
     file_bytes: u64,
     visible_bytes: u64,
+    path_bytes: u64,
     steps_left: u64,
 }
 
@@ -90,6 +98,8 @@ struct Node<'a> {
     first_child: Link,
     next: Link,
     previous: Link,
+    /// Of all the names that lead to it, with slashes between them.
+    path_length: u16,
     kind: NodeKind,
 }
 
@@ -165,6 +175,20 @@ impl<'a> Tree<'a> {
         &self.hidden
     }
 
+    /// Length of all paths together: what it takes to keep each of them by itself.
+    pub(crate) fn path_bytes(&self) -> u64 {
+        self.path_bytes
+    }
+
+    /// Whether two paths lead to one file anywhere.
+    pub(crate) fn has_hard_links(&self) -> bool {
+        self.inodes.iter().any(|inode| inode.links > 1)
+    }
+
+    fn name(&self, id: NodeId) -> &'a [u8] {
+        self.nodes[id.0 as usize].name
+    }
+
     /// What is at a node.
     pub fn node(&self, id: NodeId) -> FoundNode<'a> {
         let node = &self.nodes[id.0 as usize];
@@ -187,9 +211,14 @@ impl<'a> Tree<'a> {
 
     /// The node at a clean path; links on the way are not followed.
     pub fn find(&self, path: &[u8]) -> Option<NodeId> {
-        let children: &HashMap<(NodeId, &[u8]), NodeId> = &self.children;
         let mut parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty());
-        parts.try_fold(Self::ROOT, |folder, part| children.get(&(folder, part)).copied())
+        parts.try_fold(Self::ROOT, |folder, part| self.child(folder, part))
+    }
+
+    /// What a folder has of this name.
+    pub(crate) fn child(&self, folder: NodeId, name: &[u8]) -> Option<NodeId> {
+        let children: &HashMap<(NodeId, &[u8]), NodeId> = &self.children;
+        children.get(&(folder, name)).copied()
     }
 
     /// What is in a folder, sorted by name.
@@ -200,7 +229,7 @@ impl<'a> Tree<'a> {
             children.push(child);
             next = self.nodes[child.0 as usize].next.node();
         }
-        children.sort_unstable_by_key(|child| self.nodes[child.0 as usize].name);
+        children.sort_unstable_by_key(|&child| self.name(child));
         children
     }
 
@@ -214,7 +243,7 @@ impl<'a> Tree<'a> {
             if parent_length > 0 {
                 path.push(b'/');
             }
-            path.extend_from_slice(self.nodes[id.0 as usize].name);
+            path.extend_from_slice(self.name(id));
             visit(&path, id);
             let length = path.len();
             stack.extend(reversed(id).map(|child| (child, length)));

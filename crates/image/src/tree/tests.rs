@@ -228,6 +228,26 @@ fn links_in_a_circle_are_an_error_only_when_they_are_followed() {
 }
 
 #[test]
+fn links_make_no_path_longer_than_linux_opens() {
+    let deep = vec!["d".repeat(250); 16].join("/");
+    let below_link = |name_length: usize| {
+        let name = format!("l/{}", "f".repeat(name_length));
+        let tar = TarMaker::new().pax(&[("path", &deep)]).folder("x");
+        let tar = tar.pax(&[("linkpath", &deep)]).symlink("l", "x");
+        layer(tar.file(&name, b""))
+    };
+    let left = 4096 - deep.len() - 1;
+    let fits = [below_link(left)];
+    let tree = merge(&fits);
+    let mut longest = 0;
+    tree.walk(|path, _| longest = longest.max(path.len()));
+    assert_eq!(longest, 4096);
+    let too_long = below_link(left + 1);
+    let error = Tree::merge([Some(&too_long)]).unwrap_err();
+    assert!(matches!(error, TreeError::LongPath { .. }), "{error}");
+}
+
+#[test]
 fn no_layers_and_layers_without_bytes_make_an_empty_root() {
     assert_eq!(paths(&merge(&[])), [""; 0]);
     let tree = Tree::merge([None]).unwrap();
@@ -438,6 +458,7 @@ proptest! {
         wanted.sort();
         prop_assert_eq!(sorted, wanted);
         prop_assert_eq!(tree.visible_bytes(), naive.visible_bytes());
+        prop_assert_eq!(tree.path_bytes(), found.iter().map(|path| path.len() as u64).sum::<u64>());
         let hidden: u64 = tree.hidden_files().iter().map(|file| {
             layers[file.file.layer as usize].entry(file.file.entry as usize).size_bytes()
         }).sum();

@@ -3,7 +3,7 @@
 use headstart_image::{
     LoadedImage,
     metrics::{Pull, pull_bytes, pulls, rollout},
-    plan::{ignore_rules, places},
+    plan::{Place, ignore_rules, places},
 };
 use serde::Serialize;
 
@@ -100,7 +100,8 @@ impl Planned {
                         .collect(),
                 })
             });
-        let layers = (0..self.plan.layers.len()).map(|number| self.layer(number, measured));
+        let layers = places(&self.plan).into_iter().enumerate();
+        let layers = layers.map(|(number, places)| self.layer(number, places, measured));
         let before = pulls(&self.images);
         let between = before.into_iter().zip(pulls(measured));
         let between = between.map(|(Pull { image, have, bytes }, after)| PullDocument {
@@ -132,13 +133,13 @@ impl Planned {
         })
     }
 
-    fn layer(&self, number: usize, measured: &[LoadedImage]) -> LayerDocument {
+    fn layer(&self, number: usize, places: Vec<Place>, measured: &[LoadedImage]) -> LayerDocument {
         let planned = &self.plan.layers[number];
         let image = planned.images[0];
         let plan = &self.plan.images[image];
         let at = plan.layers.iter().position(|&layer| layer == number).unwrap_or(0);
         let built = &measured[image].layers[plan.kept + at];
-        let places = places(&self.plan, number).into_iter().map(|place| PlaceDocument {
+        let places = places.into_iter().map(|place| PlaceDocument {
             path: text(&place.path),
             folder: place.is_folder,
             files: place.files,

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     context::Context,
     error::CommandError,
+    interrupt,
     ui::{Ui, bytes},
 };
 
@@ -93,32 +94,42 @@ impl FleetArgs {
             max_shared_layers: self.max_layers.unwrap_or(MAX_SHARED_LAYERS),
             times: make.times(context, TimesArg::Keep)?,
         };
-        let fleet = Fleet::of(&images, &have)?;
-        let plan = fleet.plan(options);
-        hint_at_times(ui, &fleet, options, &plan);
-        let copies = fleet.copies(&plan);
-        Ok(Planned {
-            sources,
-            images,
-            have,
-            plan,
-            copies,
-        })
+        let (planned, by_times) = interrupt::compute(&context.interrupt, move || {
+            let (plan, copies, by_times);
+            {
+                let fleet = Fleet::of(&images, &have)?;
+                plan = fleet.plan(options);
+                copies = fleet.copies(&plan);
+                by_times = kept_apart_by_times(&fleet, options, &plan);
+            }
+            let planned = Planned {
+                sources,
+                images,
+                have,
+                plan,
+                copies,
+            };
+            Ok((planned, by_times))
+        })?;
+        if by_times >= WORTH_SAYING {
+            ui.status(format_args!(
+                "Hint: {} of files are the same in several images but for their times; --times fixed shares them",
+                bytes(by_times)
+            ));
+        }
+        Ok(planned)
     }
 }
 
-/// Package managers give files the time of their installation: says so where that keeps much apart.
-fn hint_at_times(ui: &Ui, fleet: &Fleet<'_>, options: PlanOptions, plan: &LayersPlan) {
-    if options.times == Times::Keep {
-        let times = Times::Fixed(0);
-        let fixed = fleet.saved_bytes(PlanOptions { times, ..options });
-        let more = fixed.saturating_sub(plan.saved_bytes());
-        if more >= WORTH_SAYING {
-            ui.status(format_args!(
-                "Hint: {} of files are the same in several images but for their times; --times fixed shares them",
-                bytes(more)
-            ));
+/// Bytes that times keep from being shared: package managers give files the time of their installation.
+fn kept_apart_by_times(fleet: &Fleet<'_>, options: PlanOptions, plan: &LayersPlan) -> u64 {
+    match options.times {
+        Times::Keep => {
+            let times = Times::Fixed(0);
+            let fixed = fleet.saved_bytes(PlanOptions { times, ..options });
+            fixed.saturating_sub(plan.saved_bytes())
         }
+        Times::Fixed(_) => 0,
     }
 }
 
