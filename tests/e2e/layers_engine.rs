@@ -144,7 +144,9 @@ fn make_base(env: &TestEnv) -> PathBuf {
         "--base",
         "scratch",
         "--layer",
-        "system=/:/@list",
+        "system=/:/",
+        "--files",
+        "system=list",
     ];
     let _ = env
         .run([&layer[..], &["--output", "oci:images:base"]].concat())
