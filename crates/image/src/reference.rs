@@ -210,11 +210,15 @@ fn is_host(first: &str) -> bool {
 
 fn is_component(word: &str) -> bool {
     let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_separator = |between: &[u8]| {
+        matches!(between, b"" | b"." | b"_" | b"__") || between.iter().all(|&byte| byte == b'-')
+    };
     word.bytes().next().is_some_and(is_alphanumeric)
         && word.bytes().next_back().is_some_and(is_alphanumeric)
         && word
-            .bytes()
-            .all(|byte| is_alphanumeric(byte) || b"._-".contains(&byte))
+            .as_bytes()
+            .split(|&byte| is_alphanumeric(byte))
+            .all(is_separator)
 }
 
 impl fmt::Display for Reference {
@@ -276,12 +280,13 @@ mod tests {
         for (text, name) in [
             ("app", "app:latest"),
             ("team/app:v1", "team/app:v1"),
+            ("a--b.c__d_e", "a--b.c__d_e:latest"),
             ("localhost:5000/app", "localhost:5000/app:latest"),
         ] {
             assert_eq!(docker_name(text).as_deref(), Ok(name));
         }
         let digest = format!("app@{}", BlobDigest::of(b"x"));
-        for wrong in ["App", "", "app:", "app-", &digest] {
+        for wrong in ["App", "", "app:", "app-", "a..b", "a_-b", "a___b", "-a", &digest] {
             assert!(docker_name(wrong).is_err(), "{wrong}");
         }
     }

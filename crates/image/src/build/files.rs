@@ -371,7 +371,7 @@ mod tests {
             files.insert(b"a".to_vec(), file());
             files.insert(path.into(), file());
             let error = files.add_parents().unwrap_err();
-            assert!(error.to_string().starts_with("a "), "{error}");
+            assert!(error.to_string().starts_with("a: "), "{error}");
         }
         let mut files = FileSet::default();
         files.insert(b"a/b/c".to_vec(), file());

@@ -235,7 +235,14 @@ impl Documents {
             tag,
             manifest,
             manifest_bytes: self.manifest_json.len() as u64,
-            platform: self.image.image.config.platform.clone(),
+            // An index must say both, or nothing.
+            platform: self
+                .image
+                .image
+                .config
+                .platform
+                .clone()
+                .filter(|platform| !platform.os.is_empty() && !platform.architecture.is_empty()),
             config,
             layers: self.image.layers.iter().map(|layer| layer.digest).collect(),
         });

@@ -127,17 +127,17 @@ pub(super) fn add_to_index(index: &mut Value, images: &[NamedImage]) {
     }
 }
 
-/// An image that somebody else put there without a tag would have one beside it that nothing tells apart from it.
+/// Without a tag an image is only found where it is alone, or the one for its platform.
 fn check_untagged(folder: &Path, index: &Value, images: &[NamedImage]) -> Result<(), ImageError> {
     let untagged = images.iter().filter(|image| image.tag.is_none());
     for image in untagged {
-        let is_in_the_way = |old: &Value| {
+        let is_told_apart = |old: &Value| {
             let is_same = old["digest"] == json!(image.manifest);
-            is_untagged(old) && !is_same && !is_replaced(old, image) && !is_for_another(old, image)
+            is_untagged(old) && (is_same || is_replaced(old, image) || is_for_another(old, image))
         };
         let mut there = index["manifests"].as_array().into_iter().flatten();
-        if there.any(is_in_the_way) {
-            let reason = "it has an image without a tag already; name a tag, like oci:DIR:TAG";
+        if !there.all(is_told_apart) {
+            let reason = "it has an image already; name a tag, like oci:DIR:TAG";
             return Err(ImageError::unsupported(folder.display().to_string(), reason));
         }
     }
@@ -265,7 +265,11 @@ mod tests {
         for content in ["first", "second", "second"] {
             add(&[untagged(content, "linux/amd64")]).unwrap();
         }
-        add(&[untagged("other", "linux/arm64"), image("v1")]).unwrap();
+        add(&[untagged("other", "linux/arm64")]).unwrap();
+        assert_eq!(digests(), of(&["second", "other"]));
+        add(&[image("v1")]).unwrap();
+        let error = add(&[untagged("third", "linux/amd64")]).unwrap_err();
+        assert!(error.to_string().contains("name a tag"), "{error}");
         assert_eq!(digests(), of(&["second", "other", "v1"]));
 
         // As skopeo writes one.
@@ -274,7 +278,8 @@ mod tests {
         fs::write(folder.join(INDEX_FILE), index.to_string()).unwrap();
         let error = add(&[untagged("ours", "linux/amd64")]).unwrap_err();
         assert!(error.to_string().contains("name a tag"), "{error}");
-        add(&[untagged("theirs", "linux/amd64"), image("v1")]).unwrap();
+        add(&[untagged("theirs", "linux/amd64")]).unwrap();
+        add(&[image("v1")]).unwrap();
         assert_eq!(digests(), of(&["theirs", "v1"]));
     }
 
@@ -312,7 +317,7 @@ mod tests {
             interrupt.store(true, Ordering::Relaxed);
             assert!(matches!(waiting.join().unwrap(), Err(ImageError::Interrupted)));
         });
-        assert!(!folder.join(INDEX_FILE).exists());
+        assert!(tags(folder).is_empty());
     }
 
     #[test]
@@ -346,6 +351,7 @@ mod tests {
     fn an_index_that_cannot_be_read_is_not_begun_anew() {
         let temp = tempfile::tempdir().unwrap();
         begin(temp.path()).unwrap();
+        fs::remove_file(temp.path().join(INDEX_FILE)).unwrap();
         fs::create_dir(temp.path().join(INDEX_FILE)).unwrap();
         let staging = Staging::create(temp.path(), Durability::Synced).unwrap();
         assert!(add(&staging, &[image("x")], &go_on()).is_err());

@@ -78,7 +78,7 @@ impl ImageWriter {
                 (Kind::Layout, folder.clone())
             }
             Reference::OciArchive { file, .. } | Reference::DockerArchive { file, .. } => {
-                let file = archive_place(file)?;
+                let file = archive_place(file, &access.interrupt)?;
                 let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
                 let temp = temp_folder(parent.unwrap_or(Path::new(".")))?;
                 let path = temp.path().to_owned();
@@ -222,12 +222,14 @@ impl ImageWriter {
 }
 
 /// Where an archive goes. What is there is given up only for being an archive of images, or empty.
-fn archive_place(path: &Path) -> Result<PathBuf, ImageError> {
+fn archive_place(path: &Path, interrupt: &AtomicBool) -> Result<PathBuf, ImageError> {
     let Some((place, there)) = publish::existing(path)? else {
         return Ok(path.to_owned());
     };
     let is_empty = there.metadata().at("look at", path)?.len() == 0;
-    match is_empty || is_archive_of_images(path, there) {
+    let is_ours = is_empty || is_archive_of_images(path, there, interrupt);
+    interrupt::check(interrupt)?;
+    match is_ours {
         true => Ok(place),
         false => Err(ImageError::unsupported(
             path.display().to_string(),

@@ -164,9 +164,11 @@ fn differences(
     }
     // A folder that no entry makes has no times and owners to compare.
     if let (Some(a), Some(b)) = (old.meta, new.meta) {
+        // A link has no mode that matters; tools write what they like.
+        let is_link = matches!(new.kind, EntryKind::Symlink { .. });
         let time = |meta: &Metadata| (meta.mtime_seconds, meta.mtime_nanoseconds);
         let pairs = [
-            (Difference::Mode, a.mode != b.mode),
+            (Difference::Mode, !is_link && a.mode != b.mode),
             (
                 Difference::Owner,
                 !ignore.owners && (a.uid, a.gid) != (b.uid, b.gid),

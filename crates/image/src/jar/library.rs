@@ -1,11 +1,14 @@
 //! The libraries of a jar: which entries they are, and what their names tell.
 
-use std::io;
+use std::{io, sync::atomic::AtomicBool};
 
 use headstart_digest::Hasher;
 
 use super::zip::{Zip, ZipEntry};
-use crate::{ContentId, ImageError};
+use crate::{
+    ContentId, ImageError,
+    interrupt::{self, Interruptible},
+};
 
 /// Where libraries are.
 const LIBRARY_FOLDERS: [&str; 3] = ["BOOT-INF/lib/", "WEB-INF/lib/", "WEB-INF/lib-provided/"];
@@ -25,18 +28,19 @@ pub struct Library {
 
 impl Library {
     /// The libraries of a jar, sorted by path.
-    pub(super) fn all_of(zip: &Zip) -> Result<Vec<Self>, ImageError> {
+    pub(super) fn all_of(zip: &Zip, interrupt: &AtomicBool) -> Result<Vec<Self>, ImageError> {
         let mut entries: Vec<_> = zip.files().filter(|entry| is_library(&entry.path)).collect();
         entries.sort_by(|one, other| one.path.cmp(&other.path));
-        entries.into_iter().map(|entry| Self::read(zip, entry)).collect()
+        let libraries = entries.into_iter().map(|entry| Self::read(zip, entry, interrupt));
+        libraries.collect()
     }
 
-    fn read(zip: &Zip, entry: &ZipEntry) -> Result<Self, ImageError> {
+    fn read(zip: &Zip, entry: &ZipEntry, interrupt: &AtomicBool) -> Result<Self, ImageError> {
         let mut hasher = Hasher::new();
-        let read = io::copy(&mut zip.open_entry(entry)?, &mut hasher);
-        let size_bytes = read.map_err(|source| ImageError::Read {
-            what: entry.path.clone(),
-            source,
+        let mut body = Interruptible::new(zip.open_entry(entry)?, interrupt);
+        let size_bytes = io::copy(&mut body, &mut hasher).map_err(|source| {
+            let what = entry.path.clone();
+            interrupt::reason(interrupt, ImageError::Read { what, source })
         })?;
         let (name, version) = split_version(&entry.path);
         Ok(Library {

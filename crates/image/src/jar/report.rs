@@ -109,7 +109,7 @@ impl Jar {
             proposed_index,
             index_path,
             entry_times: times.len(),
-            libraries: Library::all_of(&self.zip)?,
+            libraries: Library::all_of(&self.zip, options.interrupt)?,
         })
     }
 

@@ -133,15 +133,15 @@ impl DockerConfig {
         if let Some(token) = auth.identitytoken.as_ref().filter(|token| !token.is_empty()) {
             return Some(Login::IdentityToken(token.clone()));
         }
-        // Docker writes both into `auth`; others, such as secrets of Kubernetes, leave them apart.
-        if let (Some(user), Some(password)) = (&auth.username, &auth.password) {
+        let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        // Docker writes both into `auth`; others, such as secrets of Kubernetes, may leave them apart.
+        let Some(both) = said(&auth.auth) else {
             return Some(Login::Password {
-                user: user.clone(),
-                password: password.clone(),
+                user: said(&auth.username)?,
+                password: said(&auth.password)?,
             });
-        }
-        let decoded = BASE64_STANDARD.decode(auth.auth.as_ref()?).ok()?;
-        let decoded = String::from_utf8(decoded).ok()?;
+        };
+        let decoded = String::from_utf8(BASE64_STANDARD.decode(both).ok()?).ok()?;
         let (user, password) = decoded.split_once(':')?;
         Some(Login::Password {
             user: user.to_owned(),

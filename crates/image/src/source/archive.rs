@@ -15,6 +15,7 @@ use super::files::{Files, open_file};
 use crate::{
     ImageError,
     decompress::{check_ratio, decompress, is_compressed},
+    interrupt,
     layer::{MAX_PATH_BYTES, PathProblem, clean_path, split_last},
     tar::{Kind, TarReader},
 };
@@ -53,17 +54,22 @@ impl Archive {
             true => expand(file, &name, interrupt)?,
             false => file,
         };
-        Self::from_file(name, file)
+        Self::from_file(name, file, interrupt)
     }
 
     /// Lists the files of an open tar.
-    pub(super) fn from_file(name: String, file: File) -> Result<Self, ImageError> {
+    pub(super) fn from_file(name: String, file: File, interrupt: &AtomicBool) -> Result<Self, ImageError> {
         let damaged = |reason: String| ImageError::corrupt(&name, reason);
         let reading = file.try_clone().at("open", &name)?;
         let mut tar = TarReader::new(BufReader::new(reading));
         let mut members = HashMap::new();
-        let mut name_bytes = 0;
+        let (mut count, mut name_bytes) = (0, 0);
         while let Some(entry) = tar.next().map_err(|error| damaged(error.to_string()))? {
+            interrupt::check(interrupt)?;
+            count += 1;
+            if count > MAX_FILES {
+                return Err(ImageError::too_large(name, format!("{MAX_FILES} files")));
+            }
             let path = clean_path(&entry.path).map_err(|problem| damaged(problem.to_string()))?;
             if let Kind::HardLink(target) | Kind::Symlink(target) = &entry.kind
                 && target.len() > MAX_PATH_BYTES
@@ -93,9 +99,6 @@ impl Archive {
                 ));
             }
             members.insert(path.into_owned(), member);
-            if members.len() > MAX_FILES {
-                return Err(ImageError::too_large(name, format!("{MAX_FILES} files")));
-            }
             tar.seek_over_body().map_err(|error| damaged(error.to_string()))?;
         }
         Ok(Archive { name, file, members })

@@ -38,7 +38,7 @@ pub(super) fn save(socket: &Path, name: &str, interrupt: &AtomicBool) -> Result<
     let mut answer = ask(&tagged)?;
     // As with Docker itself, the beginning of an ID is one where it is no name.
     if answer == Answer::Missing && tagged != name && is_hexadecimal(name) {
-        answer = ask(name)?;
+        answer = ask(&format!("sha256:{name}"))?;
     }
     match answer {
         Answer::Saved => {}
@@ -48,10 +48,10 @@ pub(super) fn save(socket: &Path, name: &str, interrupt: &AtomicBool) -> Result<
                 "the Docker daemon",
             ));
         }
-        Answer::Refused(why) => return Err(out_of_reach(socket, io::Error::other(why))),
+        Answer::Refused(why) => return Err(ImageError::unsupported(what, why)),
     }
     file.rewind().map_err(|source| unwritten(&what, source))?;
-    Archive::from_file(what, file)
+    Archive::from_file(what, file, interrupt)
 }
 
 /// The name of one image. The daemon would save all tags of a repository, while everywhere else the latest one is meant.
@@ -125,7 +125,9 @@ async fn download(socket: &Path, name: &str, what: &str, file: &mut File) -> Res
     }
     let message = serde_json::from_slice(&refusal).map(|Refusal { message }| format!(": {message}"));
     let message = message.unwrap_or_default();
-    Ok(Answer::Refused(format!("it answers {status}{message}")))
+    Ok(Answer::Refused(format!(
+        "the Docker daemon answers {status}{message}"
+    )))
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub(super) trait Files: fmt::Debug + Send + Sync {
 }
 
 /// Opens a file. What is a pipe or a device is refused, where reading might never end.
-pub(super) fn open_file(path: &Path) -> Result<File, PathError> {
+pub(crate) fn open_file(path: &Path) -> Result<File, PathError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty()).at("open", path)?);
     match file.metadata().at("look at", path)?.is_file() {

@@ -23,6 +23,7 @@ use crate::{
 
 pub(crate) use oci::REF_NAME;
 
+pub(crate) use files::open_file;
 use files::{Files, Folder};
 use oci::OciFiles;
 
@@ -133,8 +134,8 @@ pub fn open_source(reference: &Reference, access: &Access) -> Result<Box<dyn Sou
 }
 
 /// Whether an open file is a tar that has what archives of images have. Only its headers are read.
-pub(crate) fn is_archive_of_images(path: &Path, file: File) -> bool {
-    let archive = Archive::from_file(path.display().to_string(), file);
+pub(crate) fn is_archive_of_images(path: &Path, file: File, interrupt: &AtomicBool) -> bool {
+    let archive = Archive::from_file(path.display().to_string(), file, interrupt);
     archive.is_ok_and(|archive| {
         let has = |name| archive.open(name).is_ok();
         has("manifest.json") || has("index.json") && has("oci-layout")

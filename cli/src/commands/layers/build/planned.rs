@@ -62,13 +62,15 @@ fn tags(names: &[String], output: &Reference) -> Result<Vec<String>, CommandErro
     let mut tags: Vec<String> = Vec::new();
     for name in names {
         let mut tag = tag_of(name);
-        let mut is_name = !tag.is_empty();
-        // There it is the name of a repository.
-        if let Reference::DockerArchive { .. } = output {
-            tag.make_ascii_lowercase();
-            is_name = docker_name(&tag).is_ok();
-        }
-        if !is_name {
+        let name_of_image = match output {
+            // There it is the name of a repository.
+            Reference::DockerArchive { .. } => {
+                tag.make_ascii_lowercase();
+                tag.clone()
+            }
+            _ => format!("any:{tag}"),
+        };
+        if docker_name(&name_of_image).is_err() {
             let sentence = format!("no tag can be made of {name:?}");
             return Err(CommandError::usage(sentence).hint("give the folder or file a name of letters"));
         }
@@ -126,6 +128,7 @@ mod tests {
         assert_eq!(tags(&["oci:Web"], "docker-archive:to").unwrap(), ["web"]);
         assert!(tags(&["oci:a/web", "oci:b/web"], "oci:to").is_err());
         assert!(tags(&["oci:."], "oci:to").is_err());
+        assert!(tags(&[&format!("oci:{}", "x".repeat(129))], "oci:to").is_err());
         assert!(tags(&["oci:web-"], "docker-archive:to").is_err());
     }
 }

@@ -6,14 +6,14 @@ mod checked;
 mod directory;
 mod dos_time;
 
-use std::{fs::File, io::Read, path::Path, sync::Arc};
+use std::{io::Read, path::Path, sync::Arc};
 
 use bytes::{ZipBytes, u16_at};
 use checked::Checked;
 use flate2::read::DeflateDecoder;
 use headstart_fs::AtPath as _;
 
-use crate::ImageError;
+use crate::{ImageError, source::open_file};
 
 /// What stands before a body, without names.
 const LOCAL: &[u8] = b"PK\x03\x04";
@@ -44,7 +44,7 @@ pub(crate) struct ZipEntry {
 
 impl Zip {
     pub(crate) fn open(path: &Path) -> Result<Self, ImageError> {
-        let file = File::open(path).at("open", path)?;
+        let file = open_file(path)?;
         let length = file.metadata().at("look at", path)?.len();
         Self::read(ZipBytes {
             name: path.display().to_string(),

@@ -124,7 +124,7 @@ fn what_an_archive_lists_stays_small() {
     let open = |bytes: &[u8]| {
         let (_folder, file) = keep(bytes);
         let name = format!("docker-archive:{}", file.display());
-        let is_one = is_archive_of_images(&file, File::open(&file).unwrap());
+        let is_one = is_archive_of_images(&file, File::open(&file).unwrap(), &AtomicBool::new(false));
         assert!(!is_one);
         open_source(&name.parse().unwrap(), &access()).unwrap_err()
     };
