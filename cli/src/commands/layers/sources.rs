@@ -24,8 +24,8 @@ use crate::{
 
 /// Where the Docker daemon listens unless `$DOCKER_HOST` says otherwise.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
-/// Plain layers of which a user should hear.
-const WORTH_SAYING: u64 = 1 << 20;
+/// Bytes that could be saved and of which a user should hear.
+pub(super) const WORTH_SAYING: u64 = 1 << 20;
 
 /// Where the bytes of images are, and what the images are, in the same order.
 pub(super) type OpenedImages = (Vec<Box<dyn Source>>, Vec<LoadedImage>);
@@ -75,7 +75,7 @@ impl SourceArgs {
         {
             docker_socket(context)?;
         }
-        let access = self.access(context)?;
+        let access = self.access(context);
         let sources = references
             .iter()
             .map(|reference| open_source(reference, &access))
@@ -108,22 +108,22 @@ impl SourceArgs {
     }
 
     /// The way to registries and the daemon.
-    pub(super) fn access(&self, context: &Context) -> Result<Access, CommandError> {
+    pub(super) fn access(&self, context: &Context) -> Access {
         let options = RegistryOptions {
             credentials: Box::new(DockerCredentials::new(context)),
             plain_http: self.plain_http.clone(),
             interrupt: Arc::clone(&context.interrupt),
         };
-        Ok(Access {
+        Access {
             registries: Arc::new(Registries::new(options)),
             // Who wants the daemon has been told what is wrong with it.
             docker_socket: docker_socket(context).unwrap_or_else(|_| DOCKER_SOCKET.into()),
             interrupt: Arc::clone(&context.interrupt),
-        })
+        }
     }
 }
 
-/// Archives and the daemon have layers as plain tars, whose bytes nobody pulls.
+/// Archives and the daemon often have layers as plain tars: pushed to a registry they are compressed, and pulls are smaller.
 fn hint_at_plain_layers(ui: &Ui, images: &[LoadedImage]) {
     let layers = images.iter().flat_map(|image| &image.layers);
     let tars =
@@ -135,7 +135,7 @@ fn hint_at_plain_layers(ui: &Ui, images: &[LoadedImage]) {
     let all = plain.values().copied().fold(0, u64::saturating_add);
     if all >= WORTH_SAYING {
         ui.status(format_args!(
-            "Hint: {} of layers are not compressed where they were read; in a registry they are, and pulls are smaller",
+            "Hint: {} of layers are plain tars where they were read; pulls are counted so, and are smaller where layers are compressed",
             bytes(all)
         ));
     }

@@ -28,36 +28,19 @@ pub(super) fn write_archive(
     }
     let mut tar = TarWriter::new(out);
     for folder in ["blobs", "blobs/sha256"] {
-        tar.write(&entry(folder, Kind::Folder, 0o755), io::empty())?;
+        tar.write(&Entry::new(folder, Kind::Folder, 0o755), io::empty())?;
     }
     for (name, path) in &blobs {
         let file = File::open(path)?;
-        tar.write(&entry(name, plain_file(file.metadata()?.len()), 0o644), file)?;
+        let kind = Kind::file(file.metadata()?.len());
+        tar.write(&Entry::new(&**name, kind, 0o644), file)?;
     }
     let mut documents: Vec<_> = documents.iter().collect();
     documents.sort_by_key(|(name, _)| *name);
     for (name, document) in documents {
         let bytes = document.to_string().into_bytes();
-        tar.write(&entry(name, plain_file(bytes.len() as u64), 0o644), &bytes[..])?;
+        let kind = Kind::file(bytes.len() as u64);
+        tar.write(&Entry::new(*name, kind, 0o644), &bytes[..])?;
     }
     tar.finish()?.flush()
-}
-
-fn plain_file(size_bytes: u64) -> Kind {
-    Kind::File {
-        size_bytes,
-        hole_bytes: 0,
-    }
-}
-
-fn entry(path: &str, kind: Kind, mode: u32) -> Entry {
-    Entry {
-        path: path.as_bytes().to_vec(),
-        kind,
-        mode,
-        uid: 0,
-        gid: 0,
-        mtime: (0, 0),
-        xattrs: Vec::new(),
-    }
 }

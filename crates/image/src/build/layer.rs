@@ -95,20 +95,13 @@ impl LayerWriter<'_> {
     pub(crate) fn hide(&mut self, path: &[u8], mtime: (i64, u32)) -> Result<(), ImageError> {
         let (folder, name) = split_last(path);
         let marker = [WHITEOUT, name].concat();
+        let marker = match folder {
+            b"" => marker,
+            folder => [folder, b"/", &marker].concat(),
+        };
         let entry = tar::Entry {
-            path: match folder {
-                b"" => marker,
-                folder => [folder, b"/", &marker].concat(),
-            },
-            kind: Kind::File {
-                size_bytes: 0,
-                hole_bytes: 0,
-            },
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
             mtime,
-            xattrs: Vec::new(),
+            ..tar::Entry::new(marker, Kind::file(0), 0o644)
         };
         self.tar
             .write(&entry, io::empty())
@@ -241,18 +234,7 @@ mod tests {
             threads: NonZero::new(2).unwrap(),
             interrupt: &interrupt,
         };
-        let entry = tar::Entry {
-            path: b"large".to_vec(),
-            kind: Kind::File {
-                size_bytes: 1 << 40,
-                hole_bytes: 0,
-            },
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: (0, 0),
-            xattrs: Vec::new(),
-        };
+        let entry = tar::Entry::new(*b"large", Kind::file(1 << 40), 0o644);
         let body = Endless {
             read_bytes: 0,
             interrupt: &interrupt,

@@ -177,18 +177,7 @@ impl Jar {
     /// The jar as one file in one layer.
     fn measure_whole(&self, options: BuildOptions<'_>) -> Result<u64, ImageError> {
         let (size_bytes, body) = self.zip.whole();
-        let entry = tar::Entry {
-            path: b"application.jar".to_vec(),
-            kind: tar::Kind::File {
-                size_bytes,
-                hole_bytes: 0,
-            },
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: (0, 0),
-            xattrs: Vec::new(),
-        };
+        let entry = tar::Entry::new(*b"application.jar", tar::Kind::file(size_bytes), 0o644);
         let built = build_layer(options, io::sink(), |writer| writer.add(&entry, body))?;
         Ok(built.compressed_bytes)
     }

@@ -26,6 +26,21 @@ pub(crate) struct Entry {
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+impl Entry {
+    /// An entry that is root's, from 1970.
+    pub(crate) fn new(path: impl Into<Vec<u8>>, kind: Kind, mode: u32) -> Self {
+        Entry {
+            path: path.into(),
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: (0, 0),
+            xattrs: Vec::new(),
+        }
+    }
+}
+
 /// What an entry is.
 #[derive(Debug)]
 pub(crate) enum Kind {
@@ -40,6 +55,16 @@ pub(crate) enum Kind {
     CharDevice(u32, u32),
     BlockDevice(u32, u32),
     Fifo,
+}
+
+impl Kind {
+    /// A file without holes.
+    pub(crate) fn file(size_bytes: u64) -> Self {
+        Kind::File {
+            size_bytes,
+            hole_bytes: 0,
+        }
+    }
 }
 
 /// A part of a file's body.

@@ -259,18 +259,7 @@ mod tests {
     }
 
     fn file(path: &[u8], size_bytes: u64) -> Entry {
-        Entry {
-            path: path.to_vec(),
-            kind: Kind::File {
-                size_bytes,
-                hole_bytes: 0,
-            },
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: (0, 0),
-            xattrs: Vec::new(),
-        }
+        Entry::new(path, Kind::file(size_bytes), 0o644)
     }
 
     fn written(entry: &Entry, body: &[u8]) -> Vec<u8> {

@@ -144,7 +144,7 @@ pub(in super::super) fn run(ui: &Ui, context: &Context, args: BuildArgs) -> Resu
             files.check_apart(&scratch)?;
         }
     }
-    let mut writer = ImageWriter::create(&output, &args.sources.access(context)?, &scratch)?;
+    let mut writer = ImageWriter::create(&output, &args.sources.access(context), &scratch)?;
     let image = build_image(&new, &mut writer, args.make.options(context))?;
     writer.finish()?;
     let kept = base.map_or(0, |base| base.image.layers.len());

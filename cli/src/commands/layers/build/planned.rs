@@ -32,7 +32,7 @@ pub(super) fn run(
     let planned = args
         .fleet
         .plan(ui, context, &args.images, &args.sources, &args.make)?;
-    let mut writer = ImageWriter::create(output, &args.sources.access(context)?, &scratch(output))?;
+    let mut writer = ImageWriter::create(output, &args.sources.access(context), &scratch(output))?;
     let build = PlannedBuild {
         plan: &planned.plan,
         images: &planned.images,

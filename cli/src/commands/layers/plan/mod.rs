@@ -13,7 +13,7 @@ use headstart_image::{
 
 use super::{
     build::{MakeArgs, TimesArg},
-    sources::SourceArgs,
+    sources::{SourceArgs, WORTH_SAYING},
 };
 use crate::{
     context::Context,
@@ -67,9 +67,6 @@ pub(super) struct Planned {
 
 /// Shared layers, unless told otherwise: with those of the base and the image's own far below what runtimes stack.
 const MAX_SHARED_LAYERS: usize = 16;
-
-/// Bytes that other options would save, of which a user should hear.
-const WORTH_SAYING: u64 = 1 << 20;
 
 impl FleetArgs {
     /// Whether anything was said.

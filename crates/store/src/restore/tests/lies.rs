@@ -19,14 +19,18 @@ fn save_claiming(bench: &Bench, key: &str, path: &str, claimed: &[u8]) {
     let (packs, frames, chunks) = (honest.packs(), honest.frames(), honest.chunks());
     let (packs, frames, chunks) = (packs.to_vec(), frames.to_vec(), chunks.to_vec());
     let lying = Snapshot::new(packs, frames, chunks, Tree::new(nodes).unwrap(), Vec::new()).unwrap();
-    let stored = bytes::Bytes::from(lying.encode().unwrap());
-    let id = SnapshotId::of(&stored);
+    put(bench, key, lying.encode().unwrap().into());
+}
+
+/// Keeps a snapshot that nobody checked, under `key`.
+fn put(bench: &Bench, key: &str, stored: bytes::Bytes) {
+    let id = ContentId::Snapshot(SnapshotId::of(&stored));
     let name = EntryName::new("test".parse().unwrap(), key).unwrap();
-    let entry = crate::conformance::sample_entry(ContentId::Snapshot(id));
+    let entry = crate::conformance::sample_entry(id);
     bench
         .runtime
         .block_on(async {
-            bench.store.write_bytes(ContentId::Snapshot(id), stored).await?;
+            bench.store.write_bytes(id, stored).await?;
             bench.store.create_entry(&name, &entry).await
         })
         .unwrap();
@@ -76,24 +80,11 @@ fn a_snapshot_that_lies_about_digests_does_not_reach_other_trees_through_the_poo
 #[test]
 fn hostile_snapshots_are_refused_whatever_they_are_called() {
     let bench = Bench::new();
-    let stored = bytes::Bytes::from_static(b"hssnap01 this is no snapshot");
-    let id = SnapshotId::of(&stored);
-    let entry = Entry {
-        schema: Entry::SCHEMA.to_owned(),
-        snapshot: id,
-        created_at: "2026-01-02T03:04:05Z".parse().unwrap(),
-        content_bytes: 0,
-        files: 0,
-        facts: Default::default(),
-    };
-    let name = EntryName::new("test".parse().unwrap(), "k").unwrap();
-    bench
-        .runtime
-        .block_on(async {
-            bench.store.write_bytes(ContentId::Snapshot(id), stored).await?;
-            bench.store.create_entry(&name, &entry).await
-        })
-        .unwrap();
+    put(
+        &bench,
+        "k",
+        bytes::Bytes::from_static(b"hssnap01 this is no snapshot"),
+    );
     let error = bench.try_restore("k", &[]).unwrap_err();
     assert!(matches!(error, RestoreError::Store(StoreError::Corrupt { .. })));
     assert!(!bench.to().exists());
